@@ -1,0 +1,93 @@
+"""K episodes of one task as one episode: the problem of RL² (Duan et al. 2016, arXiv:1611.02779).
+
+    o_t = (observation, previous action, previous reward, previous episode ended)
+
+The inner episodes' ends do not end the trial; the trial ends, by termination, with its K-th episode. What an agent
+remembers is therefore kept across episodes and cleared between trials, where `first` is set.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from headstart.errors import UsageError
+from headstart.types import Box, Discrete, Env, EnvState, MultiDiscrete, Space, Spec, Step, Task
+
+
+class TrialObs(NamedTuple):
+    """What an agent sees within a trial; scalars but for `obs` and the shapes of the action space."""
+
+    obs: PyTree
+    action: Array
+    reward: Float[Array, ""]
+    ended: Bool[Array, ""]
+
+
+class TrialState(NamedTuple):
+    inner: EnvState
+    episode: Int[Array, ""]
+    action: Array
+    reward: Float[Array, ""]
+    ended: Bool[Array, ""]
+
+
+def _no_action(space: Space) -> Array:
+    match space:
+        case Discrete():
+            return jnp.int32(0)
+        case MultiDiscrete(nvec):
+            return jnp.zeros(len(nvec), jnp.int32)
+        case Box(shape):
+            return jnp.zeros(shape, jnp.float32)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """`episodes` episodes of the same task of `env`."""
+
+    env: Env
+    episodes: int
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise UsageError(f"a trial has at least one episode, not {self.episodes}.")
+
+    @property
+    def spec(self) -> Spec:
+        inner = self.env.spec
+        obs = TrialObs(inner.obs, inner.action, Box(()), Discrete(2))  # pyright: ignore[reportArgumentType]
+        privileged = None
+        if inner.privileged is not None:
+            privileged = {"env": inner.privileged, "progress": Box((), 0.0, 1.0)}
+        return Spec(obs, inner.action, inner.horizon, privileged, episodes=self.episodes)
+
+    def reset(self, task: Task, key: PRNGKeyArray) -> TrialState:
+        return TrialState(
+            self.env.reset(task, key),
+            jnp.int32(0),
+            _no_action(self.env.spec.action),
+            jnp.float32(0.0),
+            jnp.bool_(True),
+        )
+
+    def step(self, task: Task, state: TrialState, action: Array, key: PRNGKeyArray) -> tuple[TrialState, Step]:
+        k_step, k_reset = jr.split(key)
+        inner, out = self.env.step(task, state.inner, action, k_step)
+        ended = out.terminated | out.truncated
+        fresh = self.env.reset(task, k_reset)
+        inner = jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, inner)
+        episode = state.episode + ended.astype(jnp.int32)
+        state = TrialState(inner, episode, action, out.reward, ended)
+        return state, Step(out.reward, episode >= self.episodes, jnp.bool_(False))
+
+    def observe(self, task: Task, state: TrialState) -> TrialObs:
+        return TrialObs(self.env.observe(task, state.inner), state.action, state.reward, state.ended)
+
+    def privileged(self, task: Task, state: TrialState) -> Any:
+        """The inner environment's privileged view, and the share of the trial's episodes already played."""
+        progress = state.episode.astype(jnp.float32) / self.episodes
+        return {"env": self.env.privileged(task, state.inner), "progress": progress}

@@ -1,0 +1,76 @@
+"""Suites by name: `suite("bandit", arms=10, pulls=100)` or, as one string, `suite("bandit-v0:arms=10,pulls=100")`."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from headstart._registry import resolve
+from headstart.errors import UsageError, unknown
+from headstart.tasks import Suite
+
+REGISTRY: dict[str, str] = {
+    "bandit-v0": "headstart.suites.bandit:bernoulli",
+    "cartpole-v0": "headstart.suites.cartpole:cartpole",
+    "gaussian-bandit-v0": "headstart.suites.bandit:gaussian",
+    "maze-large-v0": "headstart.suites.maze:large",
+    "maze-small-v0": "headstart.suites.maze:small",
+    "tabular-mdp-v0": "headstart.suites.tabular_mdp:tabular_mdp",
+}
+
+
+def _versioned(name: str) -> str:
+    """The newest version of a name given without one."""
+    versions = [known for known in REGISTRY if known.rsplit("-v", 1)[0] == name]
+    return max(versions, key=lambda known: int(known.rsplit("-v", 1)[1])) if versions else name
+
+
+def _parse(text: str, default: Any, option: str, name: str) -> Any:
+    kind = type(default)
+    try:
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise UsageError(f"option {option} of suite {name} is of type {kind.__name__}, not '{text}'.") from None
+
+
+def options(name: str) -> dict[str, Any]:
+    """A suite's options and their defaults."""
+    build: Callable[..., Suite] = resolve("suite", REGISTRY, _versioned(name.partition(":")[0]))
+    return {p.name: p.default for p in inspect.signature(build).parameters.values()}
+
+
+def suite(name: str, **chosen: Any) -> Suite:
+    """Load a suite.
+
+    Args:
+      name: a registered name, with or without its version, and options after a colon: "bandit-v0:arms=5,pulls=10".
+      **chosen: the same options as keywords; they win over those in the name.
+
+    Returns:
+      The suite, whose own `name` is the canonical one: versioned, with the options that differ from the defaults.
+
+    Raises:
+      UsageError: for an unknown suite or option, or an option's value out of range.
+    """
+    base, _, text = name.partition(":")
+    base = _versioned(base)
+    build: Callable[..., Suite] = resolve("suite", REGISTRY, base)
+    defaults = options(base)
+    given: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        option, _, value = part.partition("=")
+        given[option] = value
+    given |= chosen
+    for option in given:
+        if option not in defaults:
+            raise unknown(f"option of suite {base}", option, defaults)
+    values = {
+        option: _parse(value, defaults[option], option, base) if isinstance(value, str) else value
+        for option, value in given.items()
+    }
+    changed = {option: value for option, value in sorted(values.items()) if value != defaults[option]}
+    canonical = ",".join(f"{option}={value}" for option, value in changed.items())
+    return dataclasses.replace(build(**values), name=f"{base}:{canonical}" if canonical else base)
+
+
+__all__ = ["REGISTRY", "options", "suite"]

@@ -1,0 +1,146 @@
+"""Tasks, splits and suites: what there is to learn, and which part of it an agent may train on.
+
+A procedural suite is a distribution over tasks. A task's *role* (train, valid or test) is a function of its content alone,
+a hash of its parameters, so that splits are disjoint by construction: no seed, no size and no fresh test set drawn by
+a sceptical reader can put one task into two roles.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree, UInt32
+
+from headstart.errors import UsageError
+from headstart.types import Env, Task
+
+Role = Literal["train", "valid", "test"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+_DRAWS = 4096  # candidates drawn at once; part of every split's definition, since sets of all sizes share a prefix
+_SHARE = {"test": (0, 1), "valid": (1, 2), "train": (2, 8)}  # eighths of the hash space
+_ENDLESS_BLOCK = 16_384  # tasks an endless split offers a chunk of training
+
+
+def _mix(x: UInt32[Array, "*n"]) -> UInt32[Array, "*n"]:
+    """A 32-bit finaliser (the "lowbias32" constants of Wellons' hash prospector)."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
+def task_hash(task: Task) -> UInt32[Array, ""]:
+    """A 32-bit hash of one task's parameters (float, int or bool leaves), the same on every backend."""
+
+    def words(leaf: Array) -> UInt32[Array, " n"]:
+        wide = leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.astype(jnp.int32)
+        return jax.lax.bitcast_convert_type(wide, jnp.uint32).reshape(-1)
+
+    word = jnp.concatenate([words(jnp.asarray(leaf)) for leaf in jax.tree.leaves(task)])
+    place = jnp.arange(word.size, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9)
+    return _mix(jnp.sum(_mix(word ^ _mix(place)), dtype=jnp.uint32))
+
+
+def has_role(role: Role, hashed: UInt32[Array, "*n"]) -> Array:
+    """Whether tasks with these hashes belong to `role`."""
+    low, high = _SHARE[role]
+    eighth = hashed >> 29
+    return (eighth >= low) & (eighth < high)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Tasks with a role: a finite table `tasks` of `[M, ...]` leaves, or, where `tasks` is None, an endless distribution."""
+
+    suite: str
+    role: Role
+    tasks: PyTree
+    draw: Callable[[PRNGKeyArray, int], PyTree] = field(repr=False)
+    labels: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int | None:
+        """How many tasks there are; None if they are endless."""
+        return None if self.tasks is None else int(jax.tree.leaves(self.tasks)[0].shape[0])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits naming exactly these tasks of this suite in this role."""
+        digest = hashlib.sha256(f"{self.suite}|{self.role}|{self.size}".encode())
+        for leaf in jax.tree.leaves(self.tasks):
+            array = np.ascontiguousarray(leaf)
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()[:16]
+
+    def block(self, key: PRNGKeyArray) -> PyTree:
+        """The table `[M, ...]` that a chunk of training draws from: all of a finite split, a fresh sample of an endless one."""
+        return self.draw(key, _ENDLESS_BLOCK) if self.tasks is None else self.tasks
+
+
+@dataclass(frozen=True)
+class Suite:
+    """An environment, the distribution of its tasks, and how a score is computed.
+
+    The score of a task is the mean, over its episodes (trials, where `env.spec.episodes` > 1), of the summed reward.
+    """
+
+    name: str
+    env: Env
+    sample: Callable[[PRNGKeyArray], Task]
+    rules: tuple[str, ...] = ("random",)
+    """agents without learned weights that make sense on this suite, the weakest first"""
+    standard: Task | None = None
+    """the one textbook task, where there is one"""
+    render: Any = None
+    """pictures for people: `render(task, states) -> uint8 [T, H, W, 3]`, or None"""
+    about: str = ""
+
+    def split(self, role: Role, size: int | None = None, seed: int = 0) -> Split:
+        """The tasks of one role.
+
+        Args:
+          role: "train", "valid" or "test".
+          size: how many; None is an endless distribution for "train" and 1000 fixed tasks otherwise. Sets of the same
+            seed are nested: the first ten of a hundred are the set of ten.
+          seed: another seed draws other tasks of the same role.
+
+        Raises:
+          UsageError: for an unknown role or a size that is not positive.
+        """
+        if role not in ROLES:
+            raise UsageError(f"a split's role is train, valid or test, not '{role}'.")
+        if size is not None and size < 1:
+            raise UsageError(f"a split has at least one task, not {size}; leave the size out for the suite's default.")
+        root = jr.fold_in(jr.key(seed), ROLES.index(role))
+        draw = self._sampler(role)
+        if size is None and role == "train":
+            return Split(self.name, role, None, draw)
+        return Split(self.name, role, draw(root, 1000 if size is None else size), draw)
+
+    def _sampler(self, role: Role) -> Callable[[PRNGKeyArray, int], PyTree]:
+        """A function `(key, n) -> [n, ...]` that samples tasks of one role by rejection on their hash."""
+
+        @jax.jit
+        def candidates(key: PRNGKeyArray, batch: Int[Array, ""]) -> tuple[PyTree, Array]:
+            tasks = jax.vmap(self.sample)(jr.split(jr.fold_in(key, batch), _DRAWS))
+            return tasks, has_role(role, jax.vmap(task_hash)(tasks))
+
+        def draw(key: PRNGKeyArray, n: int) -> PyTree:
+            kept: list[PyTree] = []
+            found = 0
+            for batch in range(100 + 32 * n // _DRAWS):
+                tasks, mask = jax.device_get(candidates(key, jnp.int32(batch)))
+                kept.append(jax.tree.map(lambda leaf, mask=mask: leaf[mask], tasks))
+                found += int(mask.sum())
+                if found >= n:
+                    return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *kept)
+            raise UsageError(f"suite {self.name} has too few distinct tasks to give {role} {n}; ask for fewer.")
+
+        return draw
