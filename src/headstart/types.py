@@ -57,7 +57,7 @@ class Spec:
     `obs` and `privileged` are pytrees of spaces, `action` is one space. `privileged` (or None) is what only a critic
     may see in training. `truncates` is False where episodes only ever end by termination: then no final observation
     is stored. `horizon` is the most steps an episode can have, `episodes` the number of episodes K that share one task
-    (1 but for trials).
+    (1 but for trials). `reward` is the range of one step's reward.
     """
 
     obs: PyTree
@@ -66,6 +66,7 @@ class Spec:
     privileged: PyTree = None
     truncates: bool = False
     episodes: int = 1
+    reward: Box = Box(())
 
     @property
     def steps(self) -> int:
@@ -115,12 +116,13 @@ class Transition(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """`memory` at the start, the `[T, N]` transitions, and the time step (and privileged view) after them."""
+    """`memory` at the start, the `[T, N]` transitions, and what comes after them: time step, its privileged view, memory."""
 
     memory: Memory
     transitions: Transition
     timestep: TimeStep
     privileged: PyTree
+    memory_after: Memory
 
 
 class Env(Protocol):

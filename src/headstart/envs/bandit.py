@@ -29,7 +29,8 @@ class Bandit:
 
     @property
     def spec(self) -> Spec:
-        return Spec(obs=(), action=Discrete(self.arms), horizon=1, privileged=Box((self.arms,)))
+        reward = Box((), 0.0, 1.0) if self.reward == "bernoulli" else Box(())
+        return Spec((), Discrete(self.arms), horizon=1, privileged=Box((self.arms,)), reward=reward)
 
     def sample(self, key: PRNGKeyArray) -> BanditTask:
         """One task of the standard distribution."""

@@ -59,11 +59,11 @@ class Trial:
     @property
     def spec(self) -> Spec:
         inner = self.env.spec
-        obs = TrialObs(inner.obs, inner.action, Box(()), Discrete(2))  # pyright: ignore[reportArgumentType]
+        obs = TrialObs(inner.obs, inner.action, inner.reward, Discrete(2))  # pyright: ignore[reportArgumentType]
         privileged = None
         if inner.privileged is not None:
             privileged = {"env": inner.privileged, "progress": Box((), 0.0, 1.0)}
-        return Spec(obs, inner.action, inner.horizon, privileged, episodes=self.episodes)
+        return Spec(obs, inner.action, inner.horizon, privileged, episodes=self.episodes, reward=inner.reward)
 
     def reset(self, task: Task, key: PRNGKeyArray) -> TrialState:
         return TrialState(
