@@ -1,10 +1,38 @@
 """Strict numerics for every test: warnings are errors, rank promotion raises, dtypes are not promoted silently,
-and annotations are checked at run time."""
+and annotations are checked at run time. `--all` adds the tests marked slow."""
+
+import importlib
+from typing import runtime_checkable
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 install_import_hook("headstart", "beartype.beartype")
+
+# beartype refuses to decorate what takes a protocol that isinstance cannot ask about, so these are made askable before
+# anything else of headstart is imported.
+_types = importlib.import_module("headstart.types")
+for _protocol in (_types.Env, _types.HostLanes):
+    runtime_checkable(_protocol)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run the slow learning tests too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled programs between runs, in pytest's own cache folder (`--cache-clear` empties it)."""
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow: give --all to run it"))
