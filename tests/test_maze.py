@@ -1,0 +1,269 @@
+"""Mazes are spanning trees, walls are solid, rays are exact, and the target ends an episode."""
+
+import itertools
+import math
+from collections import deque
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from headstart.envs import lanes
+from headstart.envs.maze import FORWARD, LEFT, RADIUS, RAYS, REACH, RIGHT, Maze, MazeState
+from headstart.envs.maze_map import TURNS, MazeTask
+from headstart.envs.trial import Trial
+from headstart.errors import UsageError
+from headstart.suites import suite
+
+MAZES = 64
+SIZES = (5, 9)
+HORIZON = 60
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def mazes(request) -> tuple[int, list[MazeTask]]:
+    """The size and many mazes of it, as NumPy arrays."""
+    n = request.param
+    table = jax.device_get(jax.jit(jax.vmap(Maze(n, 1).sample))(jr.split(jr.key(n), MAZES)))
+    return n, [jax.tree.map(lambda leaf, i=i: leaf[i], table) for i in range(MAZES)]
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Maze, MazeTask]:
+    """An environment and a table of its tasks."""
+    env = Maze(5, HORIZON)
+    return env, jax.jit(jax.vmap(env.sample))(jr.split(jr.key(0), MAZES))
+
+
+def neighbours(task: MazeTask, x: int, y: int) -> list[tuple[int, int]]:
+    """The cells joined to (x, y), read from the walls' bits in plain Python."""
+    vertical, horizontal = [int(w) for w in task.vertical], [int(w) for w in task.horizontal]
+    near = []
+    if not vertical[x + 1] >> y & 1:
+        near.append((x + 1, y))
+    if not vertical[x] >> y & 1:
+        near.append((x - 1, y))
+    if not horizontal[y + 1] >> x & 1:
+        near.append((x, y + 1))
+    if not horizontal[y] >> x & 1:
+        near.append((x, y - 1))
+    return near
+
+
+def flood(task: MazeTask, x: int, y: int) -> dict[tuple[int, int], int]:
+    """Breadth-first distances from a cell."""
+    distance = {(x, y): 0}
+    queue = deque(distance)
+    while queue:
+        here = queue.popleft()
+        for there in neighbours(task, *here):
+            if there not in distance:
+                distance[there] = distance[here] + 1
+                queue.append(there)
+    return distance
+
+
+def test_a_maze_is_a_spanning_tree_with_closed_borders(mazes):
+    n, tasks = mazes
+    for task in tasks:
+        cells = list(itertools.product(range(n), range(n)))
+        doors = sum(len(neighbours(task, x, y)) for x, y in cells)
+        assert doors == 2 * (n * n - 1)
+        assert set(flood(task, 0, 0)) == set(cells)
+
+
+def test_the_distance_field_is_breadth_first_search(mazes):
+    n, tasks = mazes
+    for task in tasks:
+        distance = flood(task, *(int(i) for i in task.target))
+        field = np.array([[distance[x, y] for x in range(n)] for y in range(n)])
+        np.testing.assert_array_equal(task.distance, field)
+
+
+def test_starts_targets_and_headings_are_uniform_over_different_cells(mazes):
+    n, tasks = mazes
+    assert all(tuple(task.start[:2]) != tuple(task.target) for task in tasks)
+    for place in (lambda t: t.start[:2], lambda t: t.target):
+        mean = np.mean([place(task) for task in tasks], axis=0)
+        error = math.sqrt((n * n - 1) / 12 / MAZES)
+        np.testing.assert_allclose(mean, (n - 1) / 2, atol=4 * error)
+    assert {int(task.start[2]) for task in tasks} == set(range(TURNS))
+
+
+def test_sampled_tasks_are_distinct(mazes):
+    _, tasks = mazes
+    assert len({task.vertical.tobytes() + task.horizontal.tobytes() for task in tasks}) == MAZES
+
+
+def segments(task: MazeTask) -> list[tuple[float, float, float, float]]:
+    """Every wall as (x0, y0, x1, y1)."""
+    walls = []
+    for k, place in itertools.product(range(len(task.vertical)), range(len(task.vertical) - 1)):
+        if int(task.vertical[k]) >> place & 1:
+            walls.append((k, place, k, place + 1))
+        if int(task.horizontal[k]) >> place & 1:
+            walls.append((place, k, place + 1, k))
+    return walls
+
+
+def test_no_walk_ever_leaves_the_body_inside_a_wall(small):
+    """Random walks that mostly run: the body's square never overlaps a wall, however it slides round corners."""
+    env, table = small
+
+    def walk(task, key):
+        def one(state, key):
+            k_any, k_run = jr.split(key)
+            action = jnp.where(jr.bernoulli(k_run, 0.7), FORWARD, jr.randint(k_any, (), 0, 3))
+            state, step = env.step(task, state, action, key)
+            return state, (state.position, step.reward)
+
+        return jax.lax.scan(one, env.reset(task, key), jr.split(key, 500))[1]
+
+    position, reward = jax.jit(jax.vmap(walk))(table, jr.split(jr.key(1), MAZES))
+    tasks = jax.device_get(table)
+    for i in range(MAZES):
+        walls = np.array(segments(jax.tree.map(lambda leaf, i=i: leaf[i], tasks)), np.float32)
+        low = np.asarray(position[i])[:, None, :] - RADIUS
+        high = np.asarray(position[i])[:, None, :] + RADIUS
+        overlap = (low < walls[None, :, 2:]) & (high > walls[None, :, :2])
+        assert not overlap.all(axis=-1).any()
+    assert np.isclose(reward, -0.041).mean() > 0.1  # the test did run into walls
+    assert np.std(np.asarray(position), axis=1).mean() > 0.5  # and the agent got about
+
+
+def twin(task: MazeTask, x: float, y: float, angle: float) -> float:
+    """The distance to the first wall, by solving every wall segment for its intersection with the ray."""
+    u, v = math.cos(angle), math.sin(angle)
+    nearest = math.inf
+    for x0, y0, x1, y1 in segments(task):
+        ex, ey = x1 - x0, y1 - y0
+        det = u * ey - v * ex
+        if abs(det) < 1e-9:
+            continue
+        t = ((x0 - x) * ey - (y0 - y) * ex) / det
+        s = ((x0 - x) * v - (y0 - y) * u) / det
+        if t > 0 and 0 <= s <= 1:
+            nearest = min(nearest, t)
+    return nearest
+
+
+def test_rays_are_those_of_a_slow_twin(mazes):
+    n, tasks = mazes
+    env = Maze(n, HORIZON)
+    rng = np.random.default_rng(0)
+    table = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *tasks)
+    position = rng.integers(0, n, (MAZES, 2)) + rng.uniform(0.25, 0.75, (MAZES, 2))
+    heading = rng.integers(0, TURNS, MAZES)
+    state = MazeState(
+        jnp.asarray(position, jnp.float32), jnp.asarray(heading, jnp.int32), jnp.zeros(MAZES, jnp.int32)
+    )
+    seen = np.asarray(jax.jit(jax.vmap(env.observe))(table, state))
+    assert seen.shape[1:] == env.spec.obs.shape
+    sighted = 0
+    for i, task in enumerate(tasks):
+        angle = heading[i] * 2 * math.pi / TURNS
+        far = np.array([twin(task, *position[i], angle + ray) for ray in RAYS.tolist()])
+        np.testing.assert_allclose(seen[i, :7], far / (1 + far), atol=1e-4)
+        dx, dy = np.asarray(task.target) + 0.5 - position[i]
+        distance, bearing = math.hypot(dx, dy), math.atan2(dy, dx)
+        off = (bearing - angle + math.pi) % (2 * math.pi) - math.pi
+        visible = abs(off) < math.pi / 3 and twin(task, *position[i], bearing) > distance
+        sighted += visible
+        expected = [1, 1 / (1 + distance), math.sin(off)] if visible else [0, 0, 0]
+        np.testing.assert_allclose(seen[i, -3:], expected, atol=1e-5)
+    assert sighted >= 1
+
+
+def test_looks_tell_walls_apart_and_belong_to_the_wall(small):
+    env, table = small
+    view = jax.jit(jax.vmap(env.observe))
+    state = jax.vmap(env.reset)(table, jr.split(jr.key(0), MAZES))
+    here = np.asarray(view(table, state))[:, 7:21]
+    nudged = np.asarray(view(table, state._replace(position=state.position + 1e-4)))[:, 7:21]
+    other = np.asarray(view(table._replace(texture=table.texture + 1), state))[:, 7:21]
+    assert np.mean(here == nudged) > 0.99
+    assert np.mean(here == other) == pytest.approx(0.25, abs=0.08)
+    np.testing.assert_allclose(np.unique(here), np.arange(4) / 3, atol=1e-6)
+
+
+def test_turns_moves_rewards_and_both_ends():
+    """In a cell without walls to the east the agent's numbers follow the docstring."""
+    env = Maze(2, 7)
+    empty = MazeTask(
+        vertical=jnp.array([3, 0, 3], jnp.int16),
+        horizontal=jnp.array([3, 0, 3], jnp.int16),
+        start=jnp.array([0, 0, 0], jnp.int8),
+        target=jnp.array([1, 0], jnp.int8),
+        texture=jnp.int32(0),
+        distance=jnp.array([[1, 0], [2, 1]], jnp.uint8),
+    )
+    step = jax.jit(env.step)
+
+    def play(actions):
+        state, outs = env.reset(empty, jr.key(0)), []
+        for action in actions:
+            state, out = step(empty, state, jnp.int32(action), jr.key(0))
+            outs.append(jax.tree.map(float, out))
+        return state, outs
+
+    state, outs = play([FORWARD, FORWARD])
+    np.testing.assert_allclose(state.position, [0.5 + 2 / 3, 0.5], atol=1e-6)
+    assert REACH > 1 - 2 / 3
+    assert outs[0] == pytest.approx((-0.04, 0.0, 0.0))
+    assert outs[1] == pytest.approx((0.96, 1.0, 0.0))
+    state, outs = play([LEFT, LEFT, LEFT, FORWARD])
+    assert int(state.heading) == TURNS - 3
+    assert outs[-1] == pytest.approx((-0.041, 0.0, 0.0))
+    np.testing.assert_allclose(state.position, [0.5, RADIUS], atol=2e-3)
+    state, outs = play([RIGHT] * 7)
+    assert int(state.heading) == 7
+    assert outs[-2] == pytest.approx((-0.04, 0.0, 0.0))
+    assert outs[-1] == pytest.approx((-0.04, 0.0, 1.0))
+
+
+def way(view: np.ndarray, n: int) -> int:
+    """The oracle's action from the privileged view: turn towards the next cell's centre, or the target's,
+    else run.
+    """
+    position, target, (c, s), step = view[:2] * n, view[2:4] * n, view[4:6], view[7:9]
+    aim = (np.floor(position) + 0.5 + step if np.any(step) else target) - position
+    off = math.atan2(c * aim[1] - s * aim[0], c * aim[0] + s * aim[1])
+    return FORWARD if abs(off) <= math.pi / TURNS + 1e-4 else RIGHT if off > 0 else LEFT
+
+
+def test_the_privileged_way_leads_every_lane_to_its_target(small):
+    """Trials in lanes: following the critic's view ends both episodes by reaching the target, each in the
+    same way.
+    """
+    _, table = small
+    env = Trial(Maze(5, 250), 2)
+    state, _ = lanes.reset(env, table, jr.key(0), MAZES, pinned=True)
+    step = jax.jit(lambda state, action: lanes.step(env, table, state, action, jr.key(0), pinned=True))
+    view = jax.jit(lambda state: jax.tree.leaves(lanes.privileged(env, state))[0])
+    reached = np.zeros(MAZES, int)
+    lengths = [[0] for _ in range(MAZES)]
+    firsts = np.zeros(MAZES, int)
+    for _ in range(260):
+        action = [way(row, 5) for row in np.asarray(view(state))]
+        state, timestep = step(state, jnp.array(action, jnp.int32))
+        reached += np.asarray(timestep.reward) > 0.9
+        firsts += np.asarray(timestep.first)
+        for i, ended in enumerate(np.asarray(timestep.obs.ended)):
+            lengths[i] = lengths[i][:-1] + [lengths[i][-1] + 1] + [0] * bool(ended)
+    assert reached.min() >= 2
+    assert ((firsts - reached // 2) == 0).all()
+    assert all(a == b for a, b, *_ in lengths)
+    assert 15 < np.mean([a for a, *_ in lengths]) < 45
+
+
+def test_the_suites_are_registered_and_refuse_nonsense():
+    for name, size, horizon in (("maze-small", 5, 250), ("maze-large", 9, 1000)):
+        loaded = suite(name, obs="rays", episodes=3)
+        assert loaded.env.spec.steps == 3 * horizon
+        assert loaded.env.env.size == size
+    with pytest.raises(UsageError, match="rays"):
+        suite("maze-small", obs="pixels")
+    with pytest.raises(UsageError, match="at least one step"):
+        suite("maze-small", horizon=0)
