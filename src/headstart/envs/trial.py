@@ -7,7 +7,7 @@ remembers is therefore kept across episodes and cleared between trials, where `f
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,13 @@ class TrialObs(NamedTuple):
     action: Array
     reward: Float[Array, ""]
     ended: Bool[Array, ""]
+
+
+class TrialPrivileged(NamedTuple):
+    """The inner environment's privileged view, and the share of the trial's episodes already played."""
+
+    env: PyTree
+    progress: Float[Array, ""]
 
 
 class TrialState(NamedTuple):
@@ -62,7 +69,7 @@ class Trial:
         obs = TrialObs(inner.obs, inner.action, inner.reward, Discrete(2))  # pyright: ignore[reportArgumentType]
         privileged = None
         if inner.privileged is not None:
-            privileged = {"env": inner.privileged, "progress": Box((), 0.0, 1.0)}
+            privileged = TrialPrivileged(inner.privileged, Box((), 0.0, 1.0))  # pyright: ignore[reportArgumentType]
         return Spec(obs, inner.action, inner.horizon, privileged, episodes=self.episodes, reward=inner.reward)
 
     def reset(self, task: Task, key: PRNGKeyArray) -> TrialState:
@@ -87,7 +94,7 @@ class Trial:
     def observe(self, task: Task, state: TrialState) -> TrialObs:
         return TrialObs(self.env.observe(task, state.inner), state.action, state.reward, state.ended)
 
-    def privileged(self, task: Task, state: TrialState) -> Any:
-        """The inner environment's privileged view, and the share of the trial's episodes already played."""
-        progress = state.episode.astype(jnp.float32) / self.episodes
-        return {"env": self.env.privileged(task, state.inner), "progress": progress}
+    def privileged(self, task: Task, state: TrialState) -> TrialPrivileged:
+        return TrialPrivileged(
+            self.env.privileged(task, state.inner), state.episode.astype(jnp.float32) / self.episodes
+        )

@@ -1,0 +1,184 @@
+"""PPO with a clipped surrogate (Schulman et al. 2017, arXiv:1707.06347), feed-forward or recurrent.
+
+    for each update:
+        run the policy T steps in N lanes                                   loops/
+        Â_t ← generalised advantage estimate
+        for each epoch, for each minibatch of lanes:
+            maximise  min(ρ Â, clip(ρ, 1-ε, 1+ε) Â) - c_v (v - G)² + c_h H
+
+RL² (Duan et al. 2016, arXiv:1611.02779) is the recurrent network on `Trial(env)`: the preset `rl2`.
+
+Deviates from the paper: no value clipping; advantages standardised per minibatch; gradients clipped by their global norm;
+the value's target may be standardised by running moments. Minibatches of a recurrent network are whole lanes, so that
+back-propagation runs through the whole rollout; a feed-forward network sees single steps, drawn afresh each epoch.
+RL² trained with TRPO; here it is PPO, and its critic may be shown the task's parameters (`privileged`).
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from headstart.agents import _policy_gradient as pg
+from headstart.errors import UsageError
+from headstart.nets.actor_critic import ActorCritic, Features, NetworkConfig
+from headstart.ops.normalise import Moments, standardise
+from headstart.types import Agent, Entry, Memory, Metrics, Rollout, Spec, TimeStep
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """PPO's settings; the defaults are table 3 of the paper where a task has no other tradition."""
+
+    network: NetworkConfig = NetworkConfig()
+    """the actor-critic network"""
+    unroll: int = 128
+    """T: steps a lane between updates"""
+    epochs: int = 4
+    """passes over each rollout"""
+    minibatches: int = 4
+    """gradient steps a pass; divides the number of lanes (recurrent) or of steps (feed-forward)"""
+    lr: float = 2.5e-4
+    """Adam's step size"""
+    anneal_steps: int = 0
+    """environment steps over which the step size and the entropy bonus fall linearly to `anneal_to`; 0 keeps them"""
+    anneal_to: float = 0.0
+    """the share of the step size and entropy bonus left at the end of annealing"""
+    max_grad_norm: float = 0.5
+    """global norm to which gradients are clipped"""
+    gamma: float = 0.99
+    """discount a step"""
+    lam: float = 0.95
+    """λ of the advantage estimate"""
+    clip: float = 0.2
+    """ε: how far the probability ratio counts"""
+    value_cost: float = 0.5
+    """c_v: weight of the squared value error"""
+    entropy_bonus: float = 0.01
+    """c_h: weight of the policy's entropy, in nats"""
+    standardise_values: bool = False
+    """whether the critic learns returns standardised by running moments"""
+
+    def __post_init__(self) -> None:
+        for name in ("unroll", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"PPO's {name} is at least 1, not {getattr(self, name)}.")
+
+
+class PPOState(NamedTuple):
+    """Weights, optimiser, the moments of returns, and how many environment steps were learned from."""
+
+    network: ActorCritic
+    optimiser: PyTree
+    moments: Moments
+    steps: Int[Array, ""]
+
+
+class Batch(NamedTuple):
+    """What the loss reads, `[T, B, ...]`: B lanes (with their memory `[B, ...]`), or B single steps with T = 1."""
+
+    obs: PyTree
+    first: Array
+    action: Array
+    log_prob: Array
+    advantage: Array
+    target: Array
+    privileged: PyTree
+
+
+def ppo(spec: Spec, config: PPOConfig) -> Agent:
+    """PPO for any observation and action space."""
+    adam = pg.optimiser(config.max_grad_norm)
+    recurrent = config.network.memory != "none"
+
+    def init(key: PRNGKeyArray) -> PPOState:
+        network = ActorCritic(key, spec, config.network)
+        return PPOState(network, adam.init(network), Moments.start(), jnp.int32(0))
+
+    def memory(n: int) -> Memory:
+        shapes = jax.eval_shape(lambda: ActorCritic(jr.key(0), spec, config.network).start(n))
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def act(state: PPOState, memory: Memory, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Memory, Array, Any]:
+        return pg.act(state.network, memory, timestep, key)
+
+    def update(state: PPOState, rollout: Rollout, key: PRNGKeyArray) -> tuple[PPOState, Metrics]:
+        # Â_t ← generalised advantage estimate
+        estimate = pg.advantages(state.network, rollout, state.moments, config.gamma, config.lam)
+        moments = state.moments.update(estimate.target, 0.05) if config.standardise_values else state.moments
+        steps, t_n = rollout.transitions, rollout.transitions.reward.shape
+        left = _annealed(config, state.steps)
+        batch = Batch(
+            *(steps.obs, steps.first, steps.action, steps.extras.log_prob, estimate.advantage),
+            *((estimate.target - moments.centre) / moments.scale, steps.privileged),
+        )
+        if not recurrent:
+            batch = jax.tree.map(lambda x: x.reshape(1, t_n[0] * t_n[1], *x.shape[2:]), batch)
+        lanes = t_n[1] if recurrent else t_n[0] * t_n[1]
+        order = jax.vmap(lambda k: jr.permutation(k, lanes))(jr.split(key, config.epochs))
+        order = order.reshape(config.epochs * config.minibatches, -1)
+
+        # for each epoch, for each minibatch of lanes
+        def descend(carry: tuple[PyTree, PyTree], rows: Array) -> tuple[tuple[PyTree, PyTree], Metrics]:
+            network, opt_state = carry
+            part = jax.tree.map(lambda x: x[:, rows], batch)
+            start = jax.tree.map(lambda x: x[rows], rollout.memory)
+            gradient, metrics = jax.grad(_loss, has_aux=True)(network, part, start, config, left)
+            network, opt_state = pg.descend(adam, gradient, opt_state, network, config.lr * left)
+            return (network, opt_state), metrics | {"grad_norm": optax.global_norm(gradient)}
+
+        (network, opt_state), metrics = jax.lax.scan(descend, (state.network, state.optimiser), order)
+        count = state.steps + t_n[0] * t_n[1]
+        return PPOState(network, opt_state, moments, count), jax.tree.map(jnp.mean, metrics)
+
+    return Agent(init, memory, act, update, unroll=config.unroll, learns=True)
+
+
+def _annealed(config: PPOConfig, steps: Int[Array, ""]) -> Float[Array, ""]:
+    """The share of step size and entropy bonus that is left."""
+    if config.anneal_steps == 0:
+        return jnp.float32(1.0)
+    done = jnp.minimum(steps.astype(jnp.float32) / config.anneal_steps, 1.0)
+    return 1.0 - (1.0 - config.anneal_to) * done
+
+
+def _loss(
+    network: ActorCritic, batch: Batch, memory: Memory, config: PPOConfig, left: Array
+) -> tuple[Float[Array, ""], Metrics]:
+    """-(min(ρ Â, clip(ρ, 1-ε, 1+ε) Â) - c_v (v - G)² + c_h H), averaged over the minibatch."""
+    _, features = network.unroll(memory, batch.obs, batch.first)
+    policy = network.policy(features)
+    value = network.value(Features(features.actor, features.critic), batch.privileged)
+    log_ratio = policy.log_prob(batch.action) - batch.log_prob
+    ratio = jnp.exp(log_ratio)
+    advantage = standardise(batch.advantage)
+    clipped = jnp.clip(ratio, 1.0 - config.clip, 1.0 + config.clip)
+    surrogate = jnp.minimum(ratio * advantage, clipped * advantage).mean()
+    value_error = 0.5 * ((value - batch.target) ** 2).mean()
+    entropy = policy.entropy().mean()
+    loss = -surrogate + config.value_cost * value_error - config.entropy_bonus * left * entropy
+    metrics = {
+        "loss": loss,
+        "value_error": value_error,
+        "entropy": entropy,
+        "kl": (ratio - 1.0 - log_ratio).mean(),
+        "clipped": (jnp.abs(ratio - 1.0) > config.clip).astype(jnp.float32).mean(),
+    }
+    return loss, metrics
+
+
+ENTRY = Entry(PPOConfig(), ppo)
+
+RL2 = Entry(
+    PPOConfig(
+        network=NetworkConfig(torso=(), memory="gru", memory_size=128, critic=(128,), privileged=True),
+        unroll=100,
+        lr=1e-3,
+        standardise_values=True,
+    ),
+    ppo,
+)

@@ -1,0 +1,137 @@
+"""The network of the policy-gradient family: a torso, perhaps a memory, a policy head and a value head."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from headstart.nets import memories, torsos
+from headstart.nets.memories import MemoryName
+from headstart.ops.distributions import Categorical, DiagNormal, Distribution, MultiCategorical
+from headstart.types import Box, Discrete, Memory, MultiDiscrete, Space, Spec
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The shape of an actor-critic network."""
+
+    torso: tuple[int, ...] = (64, 64)
+    """units of each dense layer between the observation and the memory or heads"""
+    activation: Literal["tanh", "relu", "silu"] = "tanh"
+    """nonlinearity of the torso and of the critic's own layers"""
+    memory: MemoryName = "none"
+    """what carries features through time"""
+    memory_size: int = 256
+    """units of the memory"""
+    shared: bool = False
+    """whether the critic reads the actor's torso; a network with a memory always shares it"""
+    critic: tuple[int, ...] = ()
+    """units of dense layers the critic has to itself, after the torso or memory"""
+    privileged: bool = False
+    """whether the critic is also shown what only training may see (the asymmetric critic of Pinto et al. 2017)"""
+
+
+class Features(eqx.Module):
+    """What the heads read; the same array twice where actor and critic share."""
+
+    actor: Float[Array, "*b f"]
+    critic: Float[Array, "*b f"]
+
+
+def _head_size(spec: Spec) -> int:
+    match spec.action:
+        case Discrete(n):
+            return n
+        case MultiDiscrete(nvec):
+            return sum(nvec)
+        case Box(shape):
+            return math.prod(shape)
+
+
+class ActorCritic(eqx.Module):
+    """π(a | features) and v(features, privileged); methods on single vectors are unbatched, `unroll` takes rollouts."""
+
+    torso: torsos.Torso
+    memory: memories.Cell | None
+    critic_torso: torsos.Torso | None
+    critic_mlp: torsos.MLP
+    policy_head: torsos.Dense
+    value_head: torsos.Dense
+    log_std: Float[Array, " d"] | None
+    action: Space = eqx.field(static=True)
+    privileged: tuple[Space, ...] = eqx.field(static=True)
+
+    def __init__(self, key: PRNGKeyArray, spec: Spec, config: NetworkConfig) -> None:
+        k_torso, k_critic, k_memory, k_mlp, k_policy, k_value = jr.split(key, 6)
+        recurrent = config.memory != "none"
+        self.torso = torsos.Torso(k_torso, spec.obs, config.torso, config.activation)
+        self.memory = None
+        self.critic_torso = None
+        size = self.torso.size
+        if config.memory != "none":
+            self.memory = memories.make_cell(config.memory, k_memory, size, config.memory_size)
+            size = config.memory_size
+        elif not config.shared:
+            self.critic_torso = torsos.Torso(k_critic, spec.obs, config.torso, config.activation)
+        self.privileged = tuple(jax.tree.leaves(spec.privileged)) if config.privileged else ()
+        seen = size + torsos.flat_size(self.privileged)
+        self.critic_mlp = torsos.MLP(k_mlp, seen, config.critic, "relu" if recurrent else config.activation)
+        self.policy_head = torsos.Dense(k_policy, size, _head_size(spec), gain=0.01)
+        self.value_head = torsos.Dense(k_value, config.critic[-1] if config.critic else seen, 1, gain=1.0)
+        self.log_std = jnp.zeros(_head_size(spec)) if isinstance(spec.action, Box) else None
+        self.action = spec.action
+
+    def start(self, n: int) -> Memory:
+        """The empty memory of `n` lanes."""
+        return () if self.memory is None else memories.start(self.memory, n)
+
+    def step(self, memory: Memory, obs: PyTree, first: Bool[Array, " n"]) -> tuple[Memory, Features]:
+        """One step of `N` lanes: `[N, ...]` observations to features."""
+        x = jax.vmap(self.torso)(obs)
+        if self.memory is not None:
+            memory, y = jax.vmap(self.memory)(memory, x, first)
+            return memory, Features(y, y)
+        return memory, Features(x, x if self.critic_torso is None else jax.vmap(self.critic_torso)(obs))
+
+    def unroll(self, memory: Memory, obs: PyTree, first: Bool[Array, "T n"]) -> tuple[Memory, Features]:
+        """A whole rollout: `[T, N, ...]` observations to features, carrying the memory."""
+        if self.memory is not None:
+            x = jax.vmap(jax.vmap(self.torso))(obs)
+            memory, y = memories.unroll(self.memory, memory, x, first)
+            return memory, Features(y, y)
+        _, features = jax.vmap(lambda o, f: self.step(memory, o, f))(obs, first)
+        return memory, features
+
+    def policy(self, features: Features) -> Distribution:
+        """π(· | features), for any leading axes."""
+        shape = features.actor.shape[:-1]
+        flat = features.actor.reshape(-1, features.actor.shape[-1])
+        out = jax.vmap(self.policy_head)(flat).reshape(*shape, -1)
+        match self.action:
+            case Discrete():
+                return Categorical(out)
+            case MultiDiscrete(nvec):
+                ends = [sum(nvec[: d + 1]) for d in range(len(nvec) - 1)]
+                return MultiCategorical(tuple(map(Categorical, jnp.split(out, ends, axis=-1))))
+            case Box():
+                assert self.log_std is not None
+                return DiagNormal(out, jnp.broadcast_to(self.log_std, out.shape))
+
+    def value(self, features: Features, privileged: PyTree) -> Float[Array, "*b"]:
+        """v(features, privileged), for any leading axes; `privileged` is ignored unless the config asks for it."""
+        shape = features.critic.shape[:-1]
+
+        def one(x: Array, seen: PyTree) -> Array:
+            if self.privileged:
+                x = jnp.concatenate([x, torsos.flatten(self.privileged, seen)])
+            return self.value_head(self.critic_mlp(x))[0]
+
+        seen = privileged if self.privileged else None
+        for _ in shape:
+            one = jax.vmap(one)
+        return one(features.critic, seen)

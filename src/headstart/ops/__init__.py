@@ -1,0 +1,1 @@
+"""Pure maths, unbatched: the caller vmaps over lanes."""
