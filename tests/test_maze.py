@@ -13,6 +13,7 @@ import pytest
 from headstart.envs import lanes
 from headstart.envs.maze import FORWARD, LEFT, RADIUS, RAYS, REACH, RIGHT, Maze, MazeState
 from headstart.envs.maze_map import TURNS, MazeTask
+from headstart.envs.maze_view import BALL, PALETTE, WALL, picture
 from headstart.envs.trial import Trial
 from headstart.errors import UsageError
 from headstart.suites import suite
@@ -109,7 +110,7 @@ def segments(task: MazeTask) -> list[tuple[float, float, float, float]]:
 
 
 def test_no_walk_ever_leaves_the_body_inside_a_wall(small):
-    """Random walks that mostly run: the body's square never overlaps a wall, however it slides round corners."""
+    """Random walks that mostly run: the body never overlaps a wall, however it slides round corners."""
     env, table = small
 
     def walk(task, key):
@@ -188,6 +189,64 @@ def test_looks_tell_walls_apart_and_belong_to_the_wall(small):
     np.testing.assert_allclose(np.unique(here), np.arange(4) / 3, atol=1e-6)
 
 
+def pixel(task: MazeTask, eye: np.ndarray, angle: float, row: int, column: int) -> int:
+    """What is seen in one pixel of a 30 x 40 picture: the row of PALETTE; walls by solving segments."""
+    a, rise = (column + 0.5) / 20 - 1, (14.5 - row) / 20
+    ahead, right = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
+    u, v = ahead + a * right
+    depth = twin(task, *eye, math.atan2(v, u)) / math.hypot(u, v)
+    gap = np.asarray(task.target) + 0.5 - eye
+    far, beside = gap @ ahead, gap @ right
+    if 0.1 < far < depth and (a * far - beside) ** 2 + (rise * far) ** 2 < BALL**2:
+        return 6
+    if abs(rise * depth) > WALL / 2:
+        return 5 if rise > 0 else 4
+    x, y = eye + depth * np.array([u, v])
+    upright = abs(x - round(x)) < abs(y - round(y))
+    line, place = (round(x), math.floor(y)) if upright else (round(y), math.floor(x))
+    seed = int(task.texture)
+    word = ((line // 2 * 16 + place // 2) * 0x9E3779B1 & 0xFFFFFFFF) ^ seed
+    word = (word ^ word >> 15) * 0x2C1B3C6D & 0xFFFFFFFF
+    word = (word ^ word >> 12) * 0x297A2D39 & 0xFFFFFFFF
+    return word >> 30
+
+
+def test_the_picture_is_that_of_a_slow_twin(small):
+    """Every pixel's material, told from its colour, against a scalar ray caster."""
+    _, table = small
+    env = Maze(5, HORIZON, "rgb")
+    state = jax.vmap(env.reset)(table, jr.split(jr.key(0), MAZES))
+    state = state._replace(position=state.position + 0.1)
+    pictures = np.asarray(jax.jit(jax.vmap(env.observe))(table, state))
+    assert pictures.shape[1:] == env.spec.obs.shape
+    assert pictures.dtype == np.uint8
+    unit = PALETTE / np.linalg.norm(PALETTE, axis=1, keepdims=True)
+    tasks = jax.device_get(table)
+    right, balls = [], 0
+    # Mazes in which the ball can be seen come first, so that it is among those compared.
+    for i in np.argsort([-np.sum(p[..., 0] > 3.0 * p[..., 1]) for p in pictures])[:4]:
+        task = jax.tree.map(lambda leaf, i=i: leaf[i], tasks)
+        angle = int(state.heading[i]) * 2 * math.pi / TURNS
+        eye = np.asarray(state.position[i], np.float64)
+        told = np.argmax(pictures[i] @ unit.T, axis=-1)
+        truth = np.array([[pixel(task, eye, angle, r, c) for c in range(0, 40, 3)] for r in range(30)])
+        right.append(told[:, ::3] == truth)
+        balls += np.sum(truth == 6)
+    assert np.mean(right) > 0.985  # a clipped or dark colour may be mistaken
+    assert balls > 20
+
+
+def test_a_bigger_picture_shows_the_same(small):
+    _, table = small
+    task = jax.tree.map(lambda leaf: leaf[3], table)
+    view = jax.jit(picture, static_argnums=(3, 4))
+    eye, ahead = jnp.array([0.4, 0.6]), jnp.array([0.6, 0.8])
+    coarse = np.asarray(view(task, eye, ahead, 30, 40), np.float32)
+    fine = np.asarray(view(task, eye, ahead, 150, 200), np.float32)
+    shrunk = fine.reshape(30, 5, 40, 5, 3).mean(axis=(1, 3))
+    assert np.abs(shrunk - coarse).mean() < 8.0
+
+
 def test_turns_moves_rewards_and_both_ends():
     """In a cell without walls to the east the agent's numbers follow the docstring."""
     env = Maze(2, 7)
@@ -263,7 +322,7 @@ def test_the_suites_are_registered_and_refuse_nonsense():
         loaded = suite(name, obs="rays", episodes=3)
         assert loaded.env.spec.steps == 3 * horizon
         assert loaded.env.env.size == size
-    with pytest.raises(UsageError, match="rays"):
+    with pytest.raises(UsageError, match="rays or rgb"):
         suite("maze-small", obs="pixels")
     with pytest.raises(UsageError, match="at least one step"):
         suite("maze-small", horizon=0)

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from headstart.envs.maze_map import TURNS, MazeTask, sample_maze
-from headstart.envs.maze_view import cast, looks
+from headstart.envs.maze_view import cast, looks, picture
 from headstart.types import Box, Discrete, Spec, Step
 
 LEFT, RIGHT, FORWARD = 0, 1, 2
@@ -38,7 +38,7 @@ _GAP = 1e-3  # how far from a wall the agent is put that ran into it, in cells
 
 
 class MazeState(NamedTuple):
-    """The agent's centre in cells, its heading in units of 30 degrees, and the steps taken in this episode."""
+    """The agent's centre in cells, its heading in units of 30 degrees, and the steps taken this episode."""
 
     position: Float[Array, "2"]
     heading: Int[Array, ""]
@@ -116,7 +116,8 @@ class Maze:
 
     @property
     def spec(self) -> Spec:
-        obs = Box((3 * len(RAYS) + 3,), -1.0, 1.0)
+        rays = self.obs == "rays"
+        obs = Box((3 * len(RAYS) + 3,), -1.0, 1.0) if rays else Box((30, 40, 3), 0, 255, np.uint8)
         reward = Box((), -0.041, 0.96)
         return Spec(obs, Discrete(3), self.horizon, Box((9,), -1.0, 1.0), truncates=True, reward=reward)
 
@@ -146,7 +147,9 @@ class Maze:
         return MazeState(position, heading, clock), Step(reward, reached, ~reached & (clock >= self.horizon))
 
     def observe(self, task: MazeTask, state: MazeState) -> PyTree:
-        return _rays(task, state)
+        if self.obs == "rays":
+            return _rays(task, state)
+        return picture(task, state.position, jnp.stack(_direction(state.heading)))
 
     def privileged(self, task: MazeTask, state: MazeState) -> Float[Array, "9"]:
         """Position and target (in maze widths), heading (cosine, sine), steps to go between cells (in n²),

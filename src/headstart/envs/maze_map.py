@@ -102,7 +102,7 @@ def _lines(passage: Bool[Array, "m n"]) -> Int16[Array, " lines"]:
 
 
 def sample_maze(key: PRNGKeyArray, n: int) -> MazeTask:
-    """A perfect maze of n x n cells, start and target uniform over different cells, any heading, any looks."""
+    """A perfect maze of n x n cells, start and target in any two cells, any heading, any looks."""
     k_dig, k_start, k_target, k_heading, k_texture = jr.split(key, 5)
     right, down = _passages(_dig(k_dig, n), n)
     start = jr.randint(k_start, (), 0, n * n)

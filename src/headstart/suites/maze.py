@@ -1,4 +1,4 @@
-"""Mazes as RL² plays them: a trial is `episodes` episodes in one maze; the score is the trial's total reward."""
+"""Mazes as RL² plays them: a trial is `episodes` episodes in one maze; the score is its total reward."""
 
 from typing import Literal, cast, get_args
 
@@ -7,12 +7,12 @@ from headstart.envs.trial import Trial
 from headstart.errors import UsageError
 from headstart.tasks import Suite
 
-_View = Literal["rays"]
+_View = Literal["rays", "rgb"]
 
 
 def _maze(size: int, episodes: int, obs: str, horizon: int) -> Suite:
     if obs not in get_args(_View):
-        raise UsageError(f"a maze is seen as rays (or rgb, soon), not '{obs}'.")
+        raise UsageError(f"a maze is seen as rays or rgb, not '{obs}'.")
     if horizon < 1:
         raise UsageError(f"an episode in a maze has at least one step, not {horizon}.")
     env = Maze(size, horizon, cast(_View, obs))
@@ -22,14 +22,14 @@ def _maze(size: int, episodes: int, obs: str, horizon: int) -> Suite:
     return Suite("maze", Trial(env, episodes), env.sample, about=about)
 
 
-def small(episodes: int = 2, obs: str = "rays", horizon: int = 250) -> Suite:
+def small(episodes: int = 2, obs: str = "rgb", horizon: int = 250) -> Suite:
     """Mazes of 5 x 5 cells (Duan et al. 2016, section 3.3); `obs` is "rgb" or "rays", `horizon` in steps an
     episode.
     """
     return _maze(5, episodes, obs, horizon)
 
 
-def large(episodes: int = 2, obs: str = "rays", horizon: int = 1000) -> Suite:
+def large(episodes: int = 2, obs: str = "rgb", horizon: int = 1000) -> Suite:
     """Mazes of 9 x 9 cells (Duan et al. 2016, section 3.3); `obs` is "rgb" or "rays", `horizon` in steps an
     episode.
     """
