@@ -1,5 +1,6 @@
-"""Strict numerics for every test: warnings are errors, rank promotion raises, dtypes are not promoted silently,
-and annotations are checked at run time. `--all` adds the tests marked slow."""
+"""Strict numerics for every test: warnings are errors, rank promotion raises, dtypes are not promoted,
+annotations are checked at run time. `--all` adds the tests marked slow.
+"""
 
 import importlib
 from typing import runtime_checkable
@@ -13,8 +14,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 install_import_hook("headstart", "beartype.beartype")
 
-# beartype refuses to decorate what takes a protocol that isinstance cannot ask about, so these are made askable before
-# anything else of headstart is imported.
+# beartype refuses to decorate what takes a protocol that isinstance cannot ask about, so these become askable
+# before anything else of headstart is imported.
 _types = importlib.import_module("headstart.types")
 for _protocol in (_types.Env, _types.HostLanes):
     runtime_checkable(_protocol)

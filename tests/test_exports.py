@@ -1,4 +1,4 @@
-"""What the package offers: sorted `__all__`s whose names exist, registries whose strings resolve, examples that run."""
+"""What the package offers: names that exist, registries whose strings resolve, examples that run."""
 
 import ast
 import dataclasses

@@ -1,4 +1,4 @@
-"""The house stands: a floor imports its own floor or lower, and some neighbours do not know each other (DESIGN §2)."""
+"""The house stands: a floor imports its own floor or lower, and some neighbours do not know each other."""
 
 import ast
 from pathlib import Path
@@ -33,7 +33,7 @@ def room_of(path: Path) -> str:
 
 
 def imported_modules(source: str, module: str) -> set[str]:
-    """Dotted names that `module` (say, "headstart.envs.trial") imports anywhere, relative imports resolved."""
+    """Dotted names that `module` (say, "headstart.envs.trial") imports, relative ones resolved."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -46,7 +46,7 @@ def imported_modules(source: str, module: str) -> set[str]:
 
 
 def imported_rooms(source: str, module: str) -> set[str]:
-    """The rooms of the house among them; a name of the package itself (`headstart.train`) is its roof, `__init__`."""
+    """The rooms of the house among them; a name of the package itself (`headstart.train`) is its roof."""
     rooms: set[str] = set()
     for name in imported_modules(source, module):
         package, _, rest = name.partition(".")

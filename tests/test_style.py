@@ -1,4 +1,4 @@
-"""The house limits of DESIGN §6, read off the syntax trees of src/."""
+"""The house limits, read off the syntax trees of src/."""
 
 import ast
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ NESTED = 2
 
 
 def _functions(node: ast.AST, depth: int = 1) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, int]]:
-    """Every function below `node` and how deep it lies: 1 at module or class level, 2 within a function, ..."""
+    """Every function below `node` and how deep it lies: 1 at module or class level, 2 within a function."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield child, depth

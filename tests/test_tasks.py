@@ -1,0 +1,171 @@
+"""Splits: disjoint by content, nested, reproducible, named by their content."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from headstart.envs.bandit import Bandit, BanditTask
+from headstart.errors import UsageError
+from headstart.tasks import ROLES, Role, Split, Suite, has_role, task_hash
+
+
+@pytest.fixture(scope="module")
+def suite() -> Suite:
+    env = Bandit(3)
+    return Suite("bandit", env, env.sample)
+
+
+def _rows(split: Split) -> np.ndarray:
+    return np.asarray(split.tasks.mean)
+
+
+def _mix_twin(x: int) -> int:
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) % 2**32
+    x = ((x ^ (x >> 15)) * 0x846CA68B) % 2**32
+    return x ^ (x >> 16)
+
+
+def _hash_twin(leaves: list[np.ndarray]) -> int:
+    """`task_hash` word by word, in Python's integers."""
+    words: list[int] = []
+    for leaf in leaves:
+        wide = leaf.astype(np.float32 if leaf.dtype.kind == "f" else np.int32)
+        words += [int(word) for word in wide.reshape(-1).view(np.uint32)]
+    places = [_mix_twin(place * 0x9E3779B9 % 2**32) for place in range(len(words))]
+    return _mix_twin(sum(_mix_twin(word ^ place) for word, place in zip(words, places, strict=True)) % 2**32)
+
+
+def test_the_hash_equals_its_slow_twin_on_every_kind_of_leaf() -> None:
+    rng = np.random.default_rng(0)
+    fast = jax.jit(task_hash)
+    for _ in range(20):
+        task = [
+            rng.normal(size=(2, 3)).astype(np.float32),
+            rng.integers(-5, 5, size=4).astype(np.int8),
+            rng.random(3) < 0.5,
+            np.float32(rng.normal()),
+        ]
+        assert int(fast(task)) == _hash_twin([np.asarray(leaf) for leaf in task])
+
+
+def test_the_hash_sees_values_and_places() -> None:
+    def hashed(*values: float) -> int:
+        return int(task_hash(jnp.array(values)))
+
+    next_to_two = float(np.nextafter(np.float32(2.0), np.float32(3.0)))
+    others = {hashed(2.0, 1.0), hashed(1.0, 2.0, 0.0), hashed(1.0, next_to_two)}
+    assert len({hashed(1.0, 2.0), *others}) == 4
+    assert hashed(1.0, 2.0) == hashed(1.0, 2.0)
+
+
+def test_roles_partition_the_tasks_in_their_shares() -> None:
+    n = 65_536
+    tasks = jax.vmap(Bandit(3).sample)(jr.split(jr.key(7), n))
+    hashed = jax.vmap(task_hash)(tasks)
+    masks = {role: np.asarray(has_role(role, hashed)) for role in ROLES}
+    assert (sum(mask.astype(int) for mask in masks.values()) == 1).all(), "each task has exactly one role"
+    for role, share in {"test": 1 / 8, "valid": 1 / 8, "train": 3 / 4}.items():
+        four_sigma = 4 * np.sqrt(share * (1 - share) / n)
+        assert masks[role].mean() == pytest.approx(share, abs=four_sigma)
+    eighths = np.bincount(np.asarray(hashed >> 29), minlength=8)
+    chi_square = ((eighths - n / 8) ** 2 / (n / 8)).sum()
+    assert chi_square < 26.0, "0.05 % point of chi-square with 7 degrees of freedom"
+
+
+def test_a_tasks_role_does_not_choose_its_content(suite: Suite) -> None:
+    """The mean of an arm's probability is 1/2 in every role: the hash is blind to what makes a task hard."""
+    for role in ROLES:
+        rows = _rows(suite.split(role, 4000))
+        assert rows.mean() == pytest.approx(0.5, abs=4 * np.sqrt(1 / 12 / rows.size))
+
+
+def test_splits_of_any_seed_and_size_are_disjoint_by_role(suite: Suite) -> None:
+    seen: dict[Role, set[bytes]] = {role: set() for role in ROLES}
+    for role in ROLES:
+        for seed, size in [(0, 3000), (1, 500)]:
+            split = suite.split(role, size, seed)
+            assert (split.size, split.role) == (size, role)
+            assert np.asarray(has_role(role, jax.vmap(task_hash)(split.tasks))).all()
+            seen[role] |= {row.tobytes() for row in _rows(split)}
+    assert {role: len(tasks) for role, tasks in seen.items()} == dict.fromkeys(ROLES, 3500), "no task twice"
+    assert not seen["train"] & seen["test"]
+    assert not seen["train"] & seen["valid"]
+    assert not seen["valid"] & seen["test"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_sets_of_one_seed_are_nested(suite: Suite, role: Role) -> None:
+    """Also across the batches that tasks are drawn in: 3000 test tasks take six of them, 7 take one."""
+    large = _rows(suite.split(role, 3000))
+    for size in [1, 7, 2000]:
+        np.testing.assert_array_equal(_rows(suite.split(role, size)), large[:size])
+
+
+def test_the_default_is_endless_training_and_a_thousand_tasks_otherwise(suite: Suite) -> None:
+    assert suite.split("train").size is None
+    assert suite.split("valid").size == suite.split("test").size == 1000
+
+
+def test_a_fingerprint_names_the_content(suite: Suite) -> None:
+    split = suite.split("test", 50)
+    nudged = split.tasks.mean.copy()
+    nudged[17, 1] = np.nextafter(nudged[17, 1], np.float32(2.0))
+    others = [
+        suite.split("test", 51),
+        suite.split("test", 50, seed=1),
+        suite.split("valid", 50),
+        suite.split("train"),
+        dataclasses.replace(split, suite="other"),
+        dataclasses.replace(split, role="train"),
+        dataclasses.replace(split, tasks=BanditTask(nudged)),
+        dataclasses.replace(split, tasks=BanditTask(split.tasks.mean.reshape(25, 6))),
+    ]
+    prints = {split.fingerprint, *(other.fingerprint for other in others)}
+    assert len(prints) == 1 + len(others)
+    assert suite.split("test", 50).fingerprint == split.fingerprint
+    assert len(split.fingerprint) == 16
+    assert int(split.fingerprint, 16) >= 0
+
+
+def test_an_endless_split_offers_fresh_tasks_of_its_role(suite: Suite) -> None:
+    split = suite.split("train")
+    assert split.tasks is None
+    one, again, other = (split.block(jr.key(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.mean, again.mean)
+    assert not {row.tobytes() for row in one.mean} & {row.tobytes() for row in other.mean}
+    assert np.asarray(has_role("train", jax.vmap(task_hash)(one))).all()
+
+
+def test_a_finite_split_offers_all_it_has(suite: Suite) -> None:
+    split = suite.split("train", 5)
+    assert split.block(jr.key(0)) is split.tasks
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_a_split_is_not_empty(suite: Suite, size: int) -> None:
+    with pytest.raises(UsageError, match=f"at least one task, not {size}; leave the size out"):
+        suite.split("train", size)
+
+
+def test_an_unknown_role_is_refused(suite: Suite) -> None:
+    # The same call as a user's, past the run-time check of annotations.
+    split: Any = Suite.split
+    while hasattr(split, "__wrapped__"):
+        split = split.__wrapped__
+    with pytest.raises(UsageError, match="role is train, valid or test, not 'dev'"):
+        split(suite, "dev")
+
+
+def test_a_suite_without_tasks_of_a_role_says_so() -> None:
+    """One task there is has one role; the other two stay empty, and say so."""
+    env = Bandit(2)
+    lonely = Suite("lonely", env, lambda key: BanditTask(jnp.array([0.25, 0.75])))
+    empty = [role for role in ROLES if not bool(has_role(role, task_hash(lonely.sample(jr.key(0)))))]
+    assert len(empty) == 2
+    with pytest.raises(UsageError, match=rf"suite lonely has too few distinct tasks to give {empty[0]} 3"):
+        lonely.split(empty[0], 3)
