@@ -5,6 +5,7 @@ from typing import Literal, cast, get_args
 from headstart.envs.maze import Maze
 from headstart.envs.trial import Trial
 from headstart.errors import UsageError
+from headstart.suites._maze_pictures import render
 from headstart.tasks import Suite
 
 _View = Literal["rays", "rgb"]
@@ -19,7 +20,7 @@ def _maze(size: int, episodes: int, obs: str, horizon: int) -> Suite:
     about = (
         f"find the target in a {size} x {size} maze; score: total reward of a trial of {episodes} episodes"
     )
-    return Suite("maze", Trial(env, episodes), env.sample, about=about)
+    return Suite("maze", Trial(env, episodes), env.sample, render=render, about=about)
 
 
 def small(episodes: int = 2, obs: str = "rgb", horizon: int = 250) -> Suite:
