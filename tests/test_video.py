@@ -65,7 +65,7 @@ def test_the_map_shows_target_agent_and_path_where_they_are(trial):
     path = paths_of(task, states)[-1][0]
     drawn = np.asarray(draw_map(task, [path], (0.5, 1.5, 0.0), 240), np.int32)
     rows, columns = np.nonzero(np.abs(drawn - plain).sum(axis=-1) > 60)
-    low = rows > 120
+    low = rows > 95
     assert columns[low].min() > 40  # an agent that looks to the right, in the cell at the lower left
     assert 150 < columns[low].max() < 165  # its cone of sight
     assert rows[~low].min() > 60
