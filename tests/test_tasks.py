@@ -123,7 +123,8 @@ def test_a_fingerprint_names_the_content(suite: Suite) -> None:
         dataclasses.replace(split, suite="other"),
         dataclasses.replace(split, role="train"),
         dataclasses.replace(split, tasks=BanditTask(nudged)),
-        dataclasses.replace(split, tasks=BanditTask(split.tasks.mean.reshape(25, 6))),
+        dataclasses.replace(split, tasks=BanditTask(split.tasks.mean.reshape(50, 3, 1))),
+        dataclasses.replace(split, tasks=BanditTask(split.tasks.mean.view(np.int32))),
     ]
     prints = {split.fingerprint, *(other.fingerprint for other in others)}
     assert len(prints) == 1 + len(others)
