@@ -1,0 +1,258 @@
+"""The bandit rules against the published table of RL² (Duan et al. 2016, arXiv:1611.02779, table 1).
+
+    python -m benchmarks.bandit_rules --optimum   the Bayes-optimal value: exact at 10 pulls, estimated at 100
+    python -m benchmarks.bandit_rules --tune      the constants, on 4096 valid tasks, for each n/k and for all
+    python -m benchmarks.bandit_rules --table     the rules on 10 000 test tasks, tuned and with defaults
+    python -m benchmarks.bandit_rules --variants  other versions of the rules on 10 000 test tasks
+
+Each writes its part of benchmarks/results/bandit_rules.json, from which docs/agents/bandit-rules.md is
+written.
+"""
+
+import argparse
+import json
+import time
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from headstart.agents import agent
+from headstart.agents._arms import Counts, arms_of
+from headstart.envs import lanes
+from headstart.envs.revealed import Revealed
+from headstart.suites import suite
+from headstart.types import Agent, Env
+
+RESULTS = Path(__file__).parent / "results" / "bandit_rules.json"
+SETTINGS = [(n, k) for n in (10, 100, 500) for k in (5, 10, 50)]
+PUBLISHED = {  # REFERENCES.md, section 3; the columns' order is that of SETTINGS
+    "random": [5.0, 5.0, 5.1, 49.9, 49.9, 49.8, 249.8, 249.0, 249.6],
+    "gittins": [6.6, 6.6, 6.5, 78.3, 82.8, 85.2, 405.8, 437.8, 463.7],
+    "thompson": [5.7, 5.5, 5.2, 74.7, 76.7, 64.5, 402.0, 429.5, 427.2],
+    "optimistic-thompson": [6.5, 6.2, 5.5, 77.9, 81.4, 67.7, 406.7, 438.9, 437.6],
+    "ucb1": [6.7, 6.7, 6.6, 78.0, 82.4, 84.3, 405.8, 437.1, 457.6],
+    "epsilon-greedy": [6.6, 6.6, 6.5, 75.4, 77.4, 78.3, 388.2, 408.0, 413.6],
+    "greedy": [6.6, 6.6, 6.5, 74.8, 77.1, 78.0, 380.6, 395.0, 402.8],
+}
+GRID: dict[
+    str, tuple[str, list[float]]
+] = {  # Gittins' discounts are written as (1-γ) n, pulls in n of 1/(1-γ) pulls
+    "ucb1": ("width", [0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]),
+    "epsilon-greedy": ("epsilon", [0.0, 0.01, 0.02, 0.05, 0.1]),
+    "gittins": ("discount", [1.0, 1.5, 2.0, 3.0, 4.0]),
+}
+COSTLY = {
+    "100/50": 2000,
+    "500/5": 4000,
+    "500/10": 2000,
+    "500/50": 500,
+}  # tasks where 20 samples an arm take hours
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("optimistic-thompson", {"version": "floored", "samples": 1}),
+    ("optimistic-thompson", {"version": "likeliest", "samples": 10}),
+    ("ucb1", {"width": 1.0}),
+]
+
+
+# The Bayes-optimal value ------------------------------------------------------
+
+
+def optimal_value(n: int, k: int) -> float:
+    """The most that any rule can expect of n pulls of k Bernoulli arms, p ~ U(0, 1), by dynamic programming.
+
+    Arms are exchangeable, so a state is the multiset of the pulled arms' (successes, failures).
+    """
+
+    @cache
+    def value(state: tuple[tuple[int, int], ...]) -> float:
+        left = n - sum(wins + losses for wins, losses in state)
+        if left == 0:
+            return 0.0
+        options = []
+        for arm in {*state, *([(0, 0)] if len(state) < k else [])}:
+            wins, losses = arm
+            rest = list(state)
+            if arm != (0, 0):
+                rest.remove(arm)
+            p = (wins + 1) / (wins + losses + 2)
+            won = value(tuple(sorted([*rest, (wins + 1, losses)])))
+            lost = value(tuple(sorted([*rest, (wins, losses + 1)])))
+            options.append(p * (1 + won) + (1 - p) * lost)
+        return max(options)
+
+    return value(())
+
+
+def horizon_index(n: int, levels: int = 401) -> np.ndarray:
+    """The index of a Bernoulli arm for an undiscounted horizon: `[remaining pulls, successes, failures]`.
+
+        V_r(x, λ) = max(0, E[r | x] - λ + E[V_{r-1}(x', λ) | x]),    ν_r(x) = the λ where the second term is 0
+
+    Not optimal for several arms, but hardly less (Kaufmann 2018, Annals of Statistics 46): it estimates
+    the ceiling.
+    """
+    level = np.sin(np.linspace(0.0, np.pi / 2, levels)) ** 2
+    wins, losses = np.arange(n + 1.0)[:, None, None], np.arange(n + 1.0)[None, :, None]
+    p = (wins + 1) / (wins + losses + 2)
+    value = np.zeros((n + 2, n + 2, levels))
+    index = np.zeros((n + 1, n + 1, n + 1), np.float32)
+    for remaining in range(1, n + 1):
+        gain = p - level + p * value[1:, :-1] + (1 - p) * value[:-1, 1:]
+        left = np.clip((gain > 0).sum(-1) - 1, 0, levels - 2)[..., None]
+        g0, g1 = (np.take_along_axis(gain, left + i, -1)[..., 0] for i in (0, 1))
+        index[remaining] = level[left[..., 0]] + (level[left + 1] - level[left])[..., 0] * g0 / (g0 - g1)
+        value[:-1, :-1] = np.maximum(0.0, gain)
+    return index
+
+
+def _near_optimal(n: int, k: int) -> Agent:
+    arms = arms_of(suite("bandit", arms=k, pulls=n).env.spec, "the index rule of a finite horizon")
+    index = jnp.asarray(horizon_index(n))
+
+    def act(state: Any, memory: Counts, timestep: Any, key: jax.Array) -> tuple[Counts, jax.Array, Any]:
+        del state, key
+        counts = arms.recall(memory, timestep)
+        wins, pulls = (counts.total - 1).astype(jnp.int32), (counts.pulls - 2).astype(jnp.int32)
+        remaining = n - pulls.sum(-1, keepdims=True)
+        return counts, jnp.argmax(index[remaining, wins, pulls - wins], axis=-1), ()
+
+    return Agent(lambda _: (), arms.memory, act)
+
+
+def optimum(raw: dict[str, Any], tasks: int) -> None:
+    exact = {f"10/{k}": round(optimal_value(10, k), 6) for k in (5, 10, 50)}
+    part = raw.setdefault("optimum", {"exact": exact, "finite_horizon_index": {}})
+    for n, k in SETTINGS[:6]:
+        near = _summary(_score(_near_optimal(n, k), n, k, "test", tasks))
+        part["finite_horizon_index"][f"{n}/{k}"] = near
+        _save(raw, "index rule of the finite horizon", n, k, near)
+
+
+# Playing ------------------------------------------------------
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _play(rule: Agent, env: Env, tasks: Any, key: jax.Array) -> jax.Array:
+    n = jax.tree.leaves(tasks)[0].shape[0]
+    k_init, k_reset, k_steps = jr.split(key, 3)
+    state = rule.init(k_init)
+    start = lanes.reset(env, tasks, k_reset, n, pinned=True)
+
+    def step(carry: Any, t: jax.Array) -> tuple[Any, None]:
+        lane, timestep, memory, total = carry
+        k_act, k_env = jr.split(jr.fold_in(k_steps, t))
+        memory, action, _ = rule.act(state, memory, timestep, k_act)
+        lane, timestep = lanes.step(env, tasks, lane, action, k_env, pinned=True)
+        return (lane, timestep, memory, total + timestep.reward), None
+
+    carry = (*start, rule.memory(n), jnp.zeros(n))
+    (_, _, _, total), _ = jax.lax.scan(step, carry, jnp.arange(env.spec.steps))
+    return total
+
+
+@cache
+def _problem(n: int, k: int, role: Any, tasks: int) -> tuple[Env, Any]:
+    played = suite("bandit", arms=k, pulls=n)
+    return played.env, jax.tree.map(jnp.asarray, played.split(role, tasks).tasks)
+
+
+def _score(rule: Agent, n: int, k: int, role: Any, tasks: int, revealed: bool = False) -> np.ndarray:
+    env, table = _problem(n, k, role, tasks)
+    return np.asarray(_play(rule, Revealed(env) if revealed else env, table, jr.key(2016)), np.float64)
+
+
+def evaluate(name: str, n: int, k: int, role: Any, tasks: int, **config: Any) -> np.ndarray:
+    """The total reward of a trial of each task, `[tasks]`; all rules share the tasks and the lanes' keys."""
+    rule = agent(name, _problem(n, k, role, tasks)[0].spec, **config)
+    return _score(rule, n, k, role, tasks, revealed=name == "best-arm")
+
+
+def _summary(total: np.ndarray) -> dict[str, float]:
+    return {
+        "mean": round(float(total.mean()), 4),
+        "se": round(float(total.std(ddof=1) / np.sqrt(len(total))), 4),
+    }
+
+
+def _save(raw: dict[str, Any], *words: object) -> None:
+    """Written after every line, so that a run cut short goes on where it stopped."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(raw, indent=1) + "\n")
+    print(time.strftime("%H:%M:%S"), *words, flush=True)
+
+
+def _setting(name: str, value: float, n: int) -> dict[str, float]:
+    """A grid's value as the agent's setting."""
+    return {GRID[name][0]: 1 - value / n if name == "gittins" else value}
+
+
+def tune(raw: dict[str, Any], tasks: int) -> None:
+    part = raw.setdefault("tune", {"role": "valid", "tasks": tasks, "agents": {}})
+    for name, (field, values) in GRID.items():
+        rows = part["agents"].setdefault(name, {"field": field, "values": values, "mean": {}, "best": {}})
+        for n, k in SETTINGS:
+            if f"{n}/{k}" in rows["mean"]:
+                continue
+            means = [evaluate(name, n, k, "valid", tasks, **_setting(name, v, n)).mean() for v in values]
+            rows["mean"][f"{n}/{k}"] = [round(float(mean), 4) for mean in means]
+            rows["best"][f"{n}/{k}"] = values[int(np.argmax(means))]
+            _save(raw, "tune", name, n, k, rows["mean"][f"{n}/{k}"])
+        relative = np.array([np.array(row) / max(row) for row in rows["mean"].values()])
+        rows["default"] = values[int(relative.mean(0).argmax())]
+        _save(raw, "default", name, rows["default"])
+
+
+def table(raw: dict[str, Any], tasks: int) -> None:
+    part = raw.setdefault("table", {"role": "test", "agents": {}})
+    for i, (n, k) in enumerate(SETTINGS):
+        for name in (*PUBLISHED, "best-arm"):
+            rows, at = part["agents"].setdefault(name, {}), f"{n}/{k}"
+            if at in rows:
+                continue
+            m = min(tasks, COSTLY.get(at, tasks)) if name == "optimistic-thompson" else tasks
+            rows[at] = {"tasks": m, "default": _summary(evaluate(name, n, k, "test", m))}
+            if name in GRID:
+                config = _setting(name, raw["tune"]["agents"][name]["best"][at], n)
+                rows[at]["tuned"] = _summary(evaluate(name, n, k, "test", m, **config)) | config
+            if name in PUBLISHED:
+                rows[at]["published"] = PUBLISHED[name][i]
+            _save(raw, name, at, rows[at])
+
+
+def variants(raw: dict[str, Any], tasks: int) -> None:
+    rows = raw.setdefault("variants", [])
+    for name, config in VARIANTS:
+        for n, k in SETTINGS[:6]:
+            if any(r["agent"] == name and r["config"] == config and r["at"] == f"{n}/{k}" for r in rows):
+                continue
+            m = min(tasks, COSTLY.get(f"{n}/{k}", tasks))
+            result = _summary(evaluate(name, n, k, "test", m, **config))
+            rows.append({"agent": name, "config": config, "at": f"{n}/{k}", "tasks": m, **result})
+            _save(raw, rows[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for part in ("optimum", "tune", "table", "variants"):
+        parser.add_argument(f"--{part}", action="store_true")
+    chosen = parser.parse_args()
+    raw: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if chosen.optimum:
+        optimum(raw, 10_000)
+    if chosen.tune:
+        tune(raw, 4096)
+    if chosen.table:
+        table(raw, 10_000)
+    if chosen.variants:
+        variants(raw, 10_000)
+
+
+if __name__ == "__main__":
+    main()
