@@ -158,13 +158,19 @@ def _no_update(state: AgentState, rollout: Rollout, key: PRNGKeyArray) -> tuple[
     return state, {}
 
 
+def _whole(fresh: AgentState, trained: AgentState) -> AgentState:
+    del fresh
+    return trained
+
+
 class Agent(NamedTuple):
-    """Four pure functions. A fixed rule (UCB1, PSRL, random) keeps the default `update`, which does nothing.
+    """Pure functions. A fixed rule (UCB1, PSRL, random) keeps the default `update`, which does nothing.
 
     - `init(key) -> state`
     - `memory(n) -> memory` of n lanes, zeroed by `act` and `update` where `first`
     - `act(state, memory, timestep, key) -> (memory, action [N, ...], extras)`
     - `update(state, rollout, key) -> (state, metrics)`, each metric a scalar
+    - `adopt(fresh, trained) -> state`: a fresh state with what a trained one learned (weights and normalisers, no optimiser)
     - `unroll`: steps per lane between updates; `learns`: whether `update` changes the state
     """
 
@@ -172,6 +178,7 @@ class Agent(NamedTuple):
     memory: Callable[[int], Memory]
     act: Callable[[AgentState, Memory, TimeStep, PRNGKeyArray], tuple[Memory, Array, PyTree]]
     update: Callable[[AgentState, Rollout, PRNGKeyArray], tuple[AgentState, Metrics]] = _no_update
+    adopt: Callable[[AgentState, AgentState], AgentState] = _whole
     unroll: int = 1
     learns: bool = False
 

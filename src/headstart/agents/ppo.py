@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from headstart.agents import _policy_gradient as pg
 from headstart.errors import UsageError
-from headstart.nets.actor_critic import ActorCritic, Features, NetworkConfig
+from headstart.nets.actor_critic import ActorCritic, NetworkConfig
 from headstart.ops.normalise import Moments, standardise
 from headstart.types import Agent, Entry, Memory, Metrics, Rollout, Spec, TimeStep
 
@@ -99,11 +99,9 @@ def ppo(spec: Spec, config: PPOConfig) -> Agent:
         network = ActorCritic(key, spec, config.network)
         return PPOState(network, adam.init(network), Moments.start(), jnp.int32(0))
 
-    def memory(n: int) -> Memory:
-        shapes = jax.eval_shape(lambda: ActorCritic(jr.key(0), spec, config.network).start(n))
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-    def act(state: PPOState, memory: Memory, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Memory, Array, Any]:
+    def act(
+        state: PPOState, memory: Memory, timestep: TimeStep, key: PRNGKeyArray
+    ) -> tuple[Memory, Array, Any]:
         return pg.act(state.network, memory, timestep, key)
 
     def update(state: PPOState, rollout: Rollout, key: PRNGKeyArray) -> tuple[PPOState, Metrics]:
@@ -111,7 +109,7 @@ def ppo(spec: Spec, config: PPOConfig) -> Agent:
         estimate = pg.advantages(state.network, rollout, state.moments, config.gamma, config.lam)
         moments = state.moments.update(estimate.target, 0.05) if config.standardise_values else state.moments
         steps, t_n = rollout.transitions, rollout.transitions.reward.shape
-        left = _annealed(config, state.steps)
+        left = pg.annealed(state.steps, config.anneal_steps, config.anneal_to)
         batch = Batch(
             *(steps.obs, steps.first, steps.action, steps.extras.log_prob, estimate.advantage),
             *((estimate.target - moments.centre) / moments.scale, steps.privileged),
@@ -119,6 +117,9 @@ def ppo(spec: Spec, config: PPOConfig) -> Agent:
         if not recurrent:
             batch = jax.tree.map(lambda x: x.reshape(1, t_n[0] * t_n[1], *x.shape[2:]), batch)
         lanes = t_n[1] if recurrent else t_n[0] * t_n[1]
+        if lanes % config.minibatches:
+            what = "lanes of a recurrent network" if recurrent else "steps of a rollout"
+            raise UsageError(f"PPO's {config.minibatches} minibatches do not divide the {lanes} {what}.")
         order = jax.vmap(lambda k: jr.permutation(k, lanes))(jr.split(key, config.epochs))
         order = order.reshape(config.epochs * config.minibatches, -1)
 
@@ -135,24 +136,14 @@ def ppo(spec: Spec, config: PPOConfig) -> Agent:
         count = state.steps + t_n[0] * t_n[1]
         return PPOState(network, opt_state, moments, count), jax.tree.map(jnp.mean, metrics)
 
-    return Agent(init, memory, act, update, unroll=config.unroll, learns=True)
-
-
-def _annealed(config: PPOConfig, steps: Int[Array, ""]) -> Float[Array, ""]:
-    """The share of step size and entropy bonus that is left."""
-    if config.anneal_steps == 0:
-        return jnp.float32(1.0)
-    done = jnp.minimum(steps.astype(jnp.float32) / config.anneal_steps, 1.0)
-    return 1.0 - (1.0 - config.anneal_to) * done
+    return Agent(init, pg.memory(spec, config.network), act, update, unroll=config.unroll, learns=True)
 
 
 def _loss(
     network: ActorCritic, batch: Batch, memory: Memory, config: PPOConfig, left: Array
 ) -> tuple[Float[Array, ""], Metrics]:
     """-(min(ρ Â, clip(ρ, 1-ε, 1+ε) Â) - c_v (v - G)² + c_h H), averaged over the minibatch."""
-    _, features = network.unroll(memory, batch.obs, batch.first)
-    policy = network.policy(features)
-    value = network.value(Features(features.actor, features.critic), batch.privileged)
+    policy, value = pg.evaluate(network, memory, batch.obs, batch.first, batch.privileged)
     log_ratio = policy.log_prob(batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
     advantage = standardise(batch.advantage)
@@ -175,9 +166,11 @@ ENTRY = Entry(PPOConfig(), ppo)
 
 RL2 = Entry(
     PPOConfig(
-        network=NetworkConfig(torso=(), memory="gru", memory_size=128, critic=(128,), privileged=True),
+        network=NetworkConfig(torso=(), memory="gru", memory_size=64, critic=(64,), privileged=True),
         unroll=100,
-        lr=1e-3,
+        epochs=3,
+        lr=2e-3,
+        gamma=1.0,
         standardise_values=True,
     ),
     ppo,

@@ -1,0 +1,72 @@
+"""RL² on bandits, tabular MDPs and mazes: train a prior, then score it on 10 000 test tasks.
+
+    python -m benchmarks.rl2 CASE [--seed 0]
+
+Writes results/rl2/CASE.prior.npz, CASE.result.json (scores on the test split, at the end of training) and CASE.log.json
+(learning curve, processor minutes). The settings are the preset `rl2` but for what CASES changes.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import headstart as hs
+from headstart import results
+from headstart.protocol.evaluation import evaluate
+from headstart.protocol.priors import save as save_prior
+from headstart.protocol.training import Progress
+
+OUT = Path(__file__).parent / "results" / "rl2"
+
+# suite, environment steps, lanes, test tasks, changed settings (network settings prefixed "network.")
+CASES: dict[str, tuple[str, int, int, int, dict[str, Any]]] = {
+    "bandit-5-10": ("bandit:arms=5,pulls=10", 25_000_000, 256, 10_000, {}),
+    "bandit-5-100": ("bandit:arms=5,pulls=100", 75_000_000, 256, 10_000, {}),
+    "bandit-10-100": ("bandit:arms=10,pulls=100", 75_000_000, 256, 10_000, {}),
+    "tabular-mdp-10": ("tabular-mdp:episodes=10", 60_000_000, 256, 10_000, {"network.memory_size": 128}),
+}
+
+
+def settings(changes: dict[str, Any], steps: int) -> Any:
+    """The preset with a case's changes, annealed over the run."""
+    config = hs.configure("rl2", anneal_steps=steps)
+    network = {k.removeprefix("network."): v for k, v in changes.items() if k.startswith("network.")}
+    rest = {k: v for k, v in changes.items() if not k.startswith("network.")}
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, **network), **rest)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("case", choices=CASES)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    suite, steps, lanes, tasks, changes = CASES[args.case]
+    wall, cpu = time.perf_counter(), time.process_time()
+    curve: list[dict[str, float]] = []
+
+    def watch(progress: Progress) -> None:
+        minutes = (time.process_time() - cpu) / 60
+        curve.append({"steps": progress.steps, "return": progress.episode_return, "cpu_minutes": minutes})
+        print(f"{progress.steps:>12,} steps  return {progress.episode_return:8.3f}  {minutes:6.2f} cpu min", flush=True)
+
+    trained = hs.train(
+        suite=suite, agent="rl2", config=settings(changes, steps), steps=steps, lanes=lanes, seed=args.seed, watch=watch
+    )
+    spent = {"wall_minutes": (time.perf_counter() - wall) / 60, "cpu_minutes": (time.process_time() - cpu) / 60}
+    OUT.mkdir(parents=True, exist_ok=True)
+    command = f"python -m benchmarks.rl2 {args.case} --seed {args.seed}"
+    prior = dataclasses.replace(trained.prior, name=f"rl2-{args.case}")
+    save_prior(prior, OUT / f"{args.case}.prior.npz")
+    (result,) = evaluate(suite, [prior], tasks=tasks, command=command)
+    results.save(dataclasses.replace(result, curve=trained.result.curve), OUT / f"{args.case}.result.json")
+    mean = sum(result.scores) / len(result.scores)
+    log = {"command": command, "test_mean": mean, "facts": result.facts} | spent | {"curve": curve}
+    (OUT / f"{args.case}.log.json").write_text(json.dumps(log, indent=1) + "\n")
+    print(f"{args.case}: {mean:.3f} on {len(result.scores)} test tasks; {spent}")
+
+
+if __name__ == "__main__":
+    main()

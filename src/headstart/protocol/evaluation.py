@@ -1,0 +1,109 @@
+"""Score agents on tasks they have never seen, with common random numbers."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+import jax.random as jr
+import numpy as np
+
+from headstart import agents, results, suites
+from headstart.agents import entry
+from headstart.envs.revealed import Revealed
+from headstart.errors import UsageError
+from headstart.loops.evaluate import Played, play
+from headstart.protocol import priors
+from headstart.protocol.priors import Prior
+from headstart.results import Result
+from headstart.tasks import Role, Split, Suite
+
+
+def _contestant(suite: Suite, who: str | Prior, seed: int) -> tuple[str, Any, Any, Any, Prior | None]:
+    """(name, agent, environment, state, prior) of an agent's name, a prior's name or file, or a prior itself."""
+    if isinstance(who, str) and who in agents.REGISTRY:
+        found = entry(who)
+        env = Revealed(suite.env) if found.revealed else suite.env
+        agent = found.build(suite.env.spec, found.config)
+        if agent.learns:
+            raise UsageError(
+                f"{who} has to learn before it can be scored: train it and name its run folder, or pick one of "
+                "`headstart list priors`."
+            )
+        return who, (agent, found.config), env, agent.init(jr.key(seed)), None
+    prior = priors.find(who) if isinstance(who, str) else who
+    return prior.name or prior.agent, (prior.build(suite), prior.config), suite.env, prior.state, prior
+
+
+def facts(suite: Suite, played: Played) -> dict[str, Any]:
+    """Figures beyond the score: where episodes can end early, how often they did, by episode index, and how often the
+    second was shorter than the first."""
+    lengths, horizon = played.lengths, suite.env.spec.horizon
+    if horizon == 1 or np.all(lengths == horizon):
+        return {}
+    found: dict[str, Any] = {"finished_early": np.mean(lengths < horizon, axis=0).tolist()}
+    if lengths.shape[1] > 1:
+        found["second_shorter"] = float(np.mean(lengths[:, 1] < lengths[:, 0]))
+    return found
+
+
+def score(suite: Suite, split: Split, who: str | Prior, seed: int = 0, command: str = "") -> Result:
+    """Play one trial of each of a finite split's tasks and summarise it."""
+    name, (agent, config), env, state, prior = _contestant(suite, who, seed)
+    played = play(agent, env, split.tasks, state, jr.key(seed))
+    totals = played.returns.sum(axis=1)
+    if not np.all(np.isfinite(totals)):
+        raise UsageError(f"suite {suite.name} gave {name} rewards that are not finite; no score can be computed.")
+    return Result(
+        suite=suite.name,
+        split=split.role,
+        fingerprint=split.fingerprint,
+        agent=name,
+        config=dataclasses.asdict(config),
+        seed=seed,
+        budget=0,
+        spent=int(played.lengths.sum()),
+        scores=[round(float(x), 4) for x in totals],
+        within=[float(x) for x in played.returns.mean(axis=0)],
+        lengths=[float(x) for x in played.lengths.mean(axis=0)],
+        facts=facts(suite, played),
+        prior=prior.provenance if prior else None,
+        versions=results.versions(),
+        commit=results.commit(),
+        command=command,
+    )
+
+
+def evaluate(
+    suite: str | Suite,
+    agents: Sequence[str | Prior | Path],
+    *,
+    tasks: int = 1000,
+    split: Role = "test",
+    task_seed: int = 0,
+    seed: int = 0,
+    command: str = "",
+) -> list[Result]:
+    """Play every agent on the same tasks with the same random numbers.
+
+    Args:
+      suite: a suite or its name.
+      agents: rules by name, priors by name, file, run folder, or as they are.
+      tasks: how many tasks of the split; sets of one seed are nested.
+      split: which role of tasks.
+      task_seed: another seed draws a fresh set that nobody tuned to; it shares no task with the train split.
+      seed: of the environment's and the agents' randomness.
+
+    Returns:
+      One `Result` an agent.
+
+    Raises:
+      UsageError: for an unknown name, or an agent that cannot play this suite.
+    """
+    suite = suites.suite(suite) if isinstance(suite, str) else suite
+    table = suite.split(split, tasks, task_seed)
+    whos = [str(who) if isinstance(who, Path) else who for who in agents]
+    return [score(suite, table, who, seed, command) for who in whos]
+
+

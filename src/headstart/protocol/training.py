@@ -1,0 +1,279 @@
+"""Train an agent on the train split, a chunk at a time, so that nothing is lost when a run is stopped.
+
+    for each chunk:
+        a block of tasks  →  U updates on the device  →  curve, checkpoint, interrupts
+
+A run folder holds config.json (settings, versions, commit), curve.csv, checkpoints/, and in the end prior.npz and
+result.json. Chunks, tasks and randomness depend on the settings alone, so a run that was killed and resumed ends bit for bit
+where one that was never stopped ends.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jax.sharding import Mesh
+
+from headstart import agents, results, suites
+from headstart.budget import Budget, Meter
+from headstart.errors import RunError, UsageError
+from headstart.loops import checkpoint, jit
+from headstart.protocol.evaluation import score
+from headstart.protocol.interrupts import Interrupts
+from headstart.protocol.priors import Prior
+from headstart.protocol.priors import save as save_prior
+from headstart.results import Curve, Result
+from headstart.tasks import Role, Split, Suite
+from headstart.types import Agent
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to train on, for how long, and where to keep it."""
+
+    suite: str = "bandit"
+    """suite by name, options after a colon: bandit:arms=5,pulls=100"""
+    agent: str = "rl2"
+    """which learner; see `headstart list agents`"""
+    steps: int = 10_000_000
+    """budget: agent decisions summed over lanes"""
+    lanes: int = 512
+    """environments advanced together"""
+    seed: int = 0
+    """of weights, tasks drawn and all randomness"""
+    split: Role = "train"
+    """role of the tasks; a test split is refused"""
+    tasks: int | None = None
+    """size of the training set; None is an endless distribution"""
+    task_seed: int = 0
+    """which training set of that size"""
+    run: Path | None = None
+    """folder to keep the run in; None keeps nothing on disk"""
+    resume: bool = False
+    """go on with the run in the folder"""
+    chunks: int = 100
+    """pieces the run is cut into; curve, checkpoint and interrupts come between them"""
+    evaluate_on: int = 1000
+    """valid tasks the finished agent is scored on; 0 for none"""
+    tensorboard: bool = False
+    """also write TensorBoard events into the run folder (extra: tracking)"""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a chunk reports to whoever watches."""
+
+    steps: int
+    budget: int
+    episode_return: float
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run leaves: the prior and the result."""
+
+    prior: Prior
+    result: Result
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A run's fixed parts, derived from its options."""
+
+    suite: Suite
+    split: Split
+    agent: Agent
+    config: Any
+    options: TrainOptions
+    updates: int
+    chunk: int
+
+    @property
+    def steps_per_update(self) -> int:
+        return self.options.lanes * self.agent.unroll
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to be gone on with."""
+        o = self.options
+        return {
+            "suite": self.suite.name,
+            "fingerprint": self.split.fingerprint,
+            "agent": o.agent,
+            "settings": json.loads(json.dumps(dataclasses.asdict(self.config))),
+            "steps": o.steps,
+            "lanes": o.lanes,
+            "seed": o.seed,
+            "chunks": o.chunks,
+        }
+
+
+def _plan(options: TrainOptions, config: Any) -> _Plan:
+    if options.split == "test":
+        raise UsageError("a test split is never trained on; train on train, choose settings on valid.")
+    for name in ("lanes", "chunks"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"{name} is at least 1, not {getattr(options, name)}.")
+    suite = suites.suite(options.suite)
+    agent = agents.entry(options.agent).build(suite.env.spec, config)
+    if not agent.learns:
+        raise UsageError(f"{options.agent} is a fixed rule and has nothing to train; evaluate it instead.")
+    budget = Budget(options.steps)
+    updates = budget.steps // (options.lanes * agent.unroll)
+    if updates < 1:
+        raise UsageError(
+            f"{options.steps} steps are less than one update of {options.lanes} lanes x {agent.unroll} steps; "
+            "give more steps or fewer lanes."
+        )
+    split = suite.split(options.split, options.tasks, options.task_seed)
+    return _Plan(suite, split, agent, config, options, updates, math.ceil(updates / options.chunks))
+
+
+def train(
+    options: TrainOptions | None = None,
+    config: Any = None,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    **chosen: Any,
+) -> Trained:
+    """Train an agent.
+
+    Args:
+      options: what to train on; fields may also be given as keywords.
+      config: the agent's settings; None for its defaults.
+      watch: called after every chunk.
+
+    Raises:
+      UsageError: for options that cannot be carried out, a test split, a run folder that exists (unless resumed).
+      RunError: when a loss is not finite, the disk is full, or the run was interrupted; what was saved is kept.
+    """
+    options = dataclasses.replace(options or TrainOptions(), **chosen)
+    config = agents.entry(options.agent).config if config is None else config
+    plan = _plan(options, config)
+    key = jr.key(options.seed)
+    carry = jit.start(plan.agent, plan.suite.env, _block(plan, 0), jr.fold_in(key, 1), options.lanes)
+    rows: list[list[float]] = []
+    if options.run:
+        carry, rows = _open(plan, options.run, carry)
+    if jax.device_count() > 1 and options.lanes % jax.device_count() == 0:
+        carry = jit.place(carry, Mesh(np.array(jax.devices()), ("lanes",)))
+    meter = Meter(Budget(options.steps), spent=int(carry.update) * plan.steps_per_update)
+    with Interrupts() as interrupts:
+        while (done := int(carry.update)) < plan.updates:
+            updates = min(plan.chunk, plan.updates - done)
+            meter.spend(updates * plan.steps_per_update)
+            tasks = _block(plan, done // plan.chunk)
+            carry, log = jit.chunk(plan.agent, plan.suite.env, tasks, carry, key, updates)
+            progress = _summarise(log, meter.spent, options.steps)
+            _refuse_non_finite(progress, options.run)
+            rows.append([meter.spent, progress.episode_return, *progress.metrics.values()])
+            watch(progress)
+            if options.run:
+                _keep(plan, options.run, carry, rows, list(progress.metrics))
+            if interrupts.asked:
+                raise _interrupted(options, meter.spent)
+    return _finish(plan, carry, rows, meter)
+
+
+def _block(plan: _Plan, chunk: int) -> Any:
+    """The tasks of a chunk; a table of its own for each where the split is endless."""
+    return plan.split.block(jr.fold_in(jr.key(plan.options.task_seed), chunk))
+
+
+def _summarise(log: jit.Log, spent: int, budget: int) -> Progress:
+    log = jax.device_get(log)
+    episodes = int(log.episodes.sum())
+    mean = float(log.returns.sum(dtype=np.float64)) / episodes if episodes else math.nan
+    if not np.all(np.isfinite(log.returns)):
+        mean = math.inf
+    metrics = {name: float(np.mean(value)) for name, value in sorted(log.metrics.items())}
+    return Progress(spent, budget, mean, metrics)
+
+
+def _refuse_non_finite(progress: Progress, run: Path | None) -> None:
+    bad = [name for name, value in progress.metrics.items() if not math.isfinite(value)]
+    if math.isinf(progress.episode_return):
+        bad.insert(0, "reward")
+    if bad:
+        kept = f"; the last good checkpoint is kept in {run}" if run else ""
+        raise RunError(
+            f"training stopped at step {progress.steps}: {', '.join(bad)} became infinite or not a number{kept}; "
+            "try a smaller lr, or look for such rewards in the environment."
+        )
+
+
+def _interrupted(options: TrainOptions, spent: int) -> RunError:
+    how = f"go on with --run {options.run} --resume" if options.run else "give --run FOLDER next time to keep it"
+    return RunError(f"interrupted after {spent} of {options.steps} steps; {how}.")
+
+
+def _open(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[list[float]]]:
+    """Make the run folder, or, to resume, find the newest checkpoint in it and the curve up to there."""
+    if not plan.options.resume:
+        if run.exists() and any(run.iterdir()):
+            raise UsageError(f"{run} exists already; choose another folder, or go on with it by --resume.")
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{run} cannot be made ({error.strerror}).") from error
+        about = plan.identity | {"versions": results.versions(), "commit": results.commit()}
+        results.write_text(run / "config.json", json.dumps(about, indent=1) + "\n")
+        return carry, []
+    if not (run / "config.json").exists():
+        raise UsageError(f"there is no run at {run} to resume; leave --resume out to start one.")
+    step = checkpoint.latest(run / "checkpoints")
+    if step is None:
+        return carry, []
+    carry = checkpoint.load(run / "checkpoints", step, carry, plan.identity)
+    spent = int(carry.update) * plan.steps_per_update
+    with (run / "curve.csv").open() as file:
+        rows = [[float(x) for x in row] for row in list(csv.reader(file))[1:]]
+    return jax.tree.map(jnp.asarray, carry), [row for row in rows if row[0] <= spent]
+
+
+def _keep(plan: _Plan, run: Path, carry: jit.Carry, rows: list[list[float]], metrics: list[str]) -> None:
+    """Write the curve, then the checkpoint: a run killed between the two drops the curve's last row when resumed."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["steps", "return", *metrics])
+    writer.writerows([[int(row[0]), *row[1:]] for row in rows])
+    results.write_text(run / "curve.csv", text.getvalue())
+    checkpoint.save(run / "checkpoints", int(carry.update), carry, plan.identity)
+    if plan.options.tensorboard:
+        from headstart.protocol.tensorboard import write_scalars
+
+        write_scalars(run, int(rows[-1][0]), dict(zip(["return", *metrics], rows[-1][1:], strict=True)))
+
+
+def _finish(plan: _Plan, carry: jit.Carry, rows: list[list[float]], meter: Meter) -> Trained:
+    """Score the finished agent (its last weights, not its best) on valid tasks and store what remains."""
+    o = plan.options
+    prior = Prior(
+        o.agent,
+        plan.config,
+        plan.agent.adopt(plan.agent.init(jr.key(o.seed)), carry.agent),
+        *(plan.suite.name, plan.split.fingerprint, plan.split.size, meter.spent, o.seed),
+        name=o.run.stem if o.run else o.agent,
+    )
+    measured = score(plan.suite, plan.suite.split("valid", max(o.evaluate_on, 1)), prior, o.seed)
+    result = dataclasses.replace(
+        measured,
+        scores=measured.scores if o.evaluate_on else [],
+        budget=o.steps,
+        spent=meter.spent,
+        curve=Curve([int(row[0]) for row in rows], [row[1] for row in rows]),
+    )
+    if o.run:
+        save_prior(prior, o.run / "prior.npz")
+        results.save(result, o.run / "result.json")
+    return Trained(prior, result)
