@@ -282,39 +282,37 @@ def test_turns_moves_rewards_and_both_ends():
     assert outs[-1] == pytest.approx((-0.04, 0.0, 1.0))
 
 
-def way(view: np.ndarray, n: int) -> int:
-    """The oracle's action from the privileged view: turn towards the next cell's centre, or the target's,
-    else run.
-    """
-    position, target, (c, s), step = view[:2] * n, view[2:4] * n, view[4:6], view[7:9]
-    aim = (np.floor(position) + 0.5 + step if np.any(step) else target) - position
-    off = math.atan2(c * aim[1] - s * aim[0], c * aim[0] + s * aim[1])
-    return FORWARD if abs(off) <= math.pi / TURNS + 1e-4 else RIGHT if off > 0 else LEFT
+def way(view: jax.Array, n: int) -> jax.Array:
+    """The privileged view's action: turn towards the next cell's centre, or the target's, else run."""
+    position, target, step = view[:2] * n, view[2:4] * n, view[7:9]
+    aim = jnp.where(jnp.any(step != 0), jnp.floor(position) + 0.5 + step, target) - position
+    off = jnp.arctan2(view[4] * aim[1] - view[5] * aim[0], view[4] * aim[0] + view[5] * aim[1])
+    return jnp.where(jnp.abs(off) <= math.pi / TURNS + 1e-4, FORWARD, jnp.where(off > 0, RIGHT, LEFT))
 
 
 def test_the_privileged_way_leads_every_lane_to_its_target(small):
-    """Trials in lanes: following the critic's view ends both episodes by reaching the target, each in the
-    same way.
-    """
+    """Trials in lanes: following the critic's view ends all episodes at the target, each in the same way."""
     _, table = small
     env = Trial(Maze(5, 250), 2)
-    state, _ = lanes.reset(env, table, jr.key(0), MAZES, pinned=True)
-    step = jax.jit(lambda state, action: lanes.step(env, table, state, action, jr.key(0), pinned=True))
-    view = jax.jit(lambda state: jax.tree.leaves(lanes.privileged(env, state))[0])
-    reached = np.zeros(MAZES, int)
-    lengths = [[0] for _ in range(MAZES)]
-    firsts = np.zeros(MAZES, int)
-    for _ in range(260):
-        action = [way(row, 5) for row in np.asarray(view(state))]
-        state, timestep = step(state, jnp.array(action, jnp.int32))
-        reached += np.asarray(timestep.reward) > 0.9
-        firsts += np.asarray(timestep.first)
-        for i, ended in enumerate(np.asarray(timestep.obs.ended)):
-            lengths[i] = lengths[i][:-1] + [lengths[i][-1] + 1] + [0] * bool(ended)
-    assert reached.min() >= 2
-    assert ((firsts - reached // 2) == 0).all()
-    assert all(a == b for a, b, *_ in lengths)
-    assert 15 < np.mean([a for a, *_ in lengths]) < 45
+
+    def one(state, key):
+        view = jax.tree.leaves(lanes.privileged(env, state))[0]
+        action = jax.vmap(way, (0, None))(view, 5).astype(jnp.int32)
+        state, timestep = lanes.step(env, table, state, action, key, pinned=True)
+        return state, (timestep.reward, timestep.obs.ended, timestep.first)
+
+    start = lanes.reset(env, table, jr.key(0), MAZES, pinned=True)[0]
+    played = jax.jit(lambda start, keys: jax.lax.scan(one, start, keys)[1])(start, jr.split(jr.key(1), 260))
+    reward, ended, first = (np.asarray(leaf).T for leaf in played)
+    lengths = []
+    for lane in range(MAZES):
+        ends = np.flatnonzero(ended[lane])
+        np.testing.assert_array_equal(np.flatnonzero(reward[lane] > 0.9), ends)
+        np.testing.assert_array_equal(np.flatnonzero(first[lane]), ends[1::2])
+        assert len(ends) >= 2
+        assert np.all(np.diff(ends) == ends[0] + 1)
+        lengths.append(ends[0] + 1)
+    assert 15 < np.mean(lengths) < 45
 
 
 def test_the_suites_are_registered_and_refuse_nonsense():

@@ -117,7 +117,7 @@ class Maze:
     @property
     def spec(self) -> Spec:
         rays = self.obs == "rays"
-        obs = Box((3 * len(RAYS) + 3,), -1.0, 1.0) if rays else Box((30, 40, 3), 0, 255, np.uint8)
+        obs = Box((3 * len(RAYS) + 3,), -1.0, 1.0) if rays else Box((30, 40, 3), 0.0, 255.0, np.uint8)
         reward = Box((), -0.041, 0.96)
         return Spec(obs, Discrete(3), self.horizon, Box((9,), -1.0, 1.0), truncates=True, reward=reward)
 
