@@ -74,6 +74,15 @@ class Spec:
         return self.horizon * self.episodes
 
 
+class Foresight(NamedTuple):
+    """A privileged view together with a ceiling: about how much undiscounted reward is still to come in this episode (trial)
+    for one who knows the task. A critic given it need only learn what ignorance costs. In a `Spec`, a pair of spaces.
+    """
+
+    view: PyTree
+    ceiling: Any
+
+
 class Step(NamedTuple):
     """One decision's outcome in a pure environment, which never resets itself; scalars."""
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from headstart.types import Box, Discrete, Spec, Step
+from headstart.types import Box, Discrete, Foresight, Spec, Step
 
 
 class BanditTask(NamedTuple):
@@ -30,7 +30,7 @@ class Bandit:
     @property
     def spec(self) -> Spec:
         reward = Box((), 0.0, 1.0) if self.reward == "bernoulli" else Box(())
-        return Spec((), Discrete(self.arms), horizon=1, privileged=Box((self.arms,)), reward=reward)
+        return Spec((), Discrete(self.arms), horizon=1, privileged=Foresight(Box((self.arms,)), Box(())), reward=reward)
 
     def sample(self, key: PRNGKeyArray) -> BanditTask:
         """One task of the standard distribution."""
@@ -55,6 +55,7 @@ class Bandit:
         del task
         return state
 
-    def privileged(self, task: BanditTask, state: tuple[()]) -> Float[Array, " k"]:
+    def privileged(self, task: BanditTask, state: tuple[()]) -> Foresight:
+        """Each arm's mean; the ceiling is the best arm's."""
         del state
-        return task.mean
+        return Foresight(task.mean, task.mean.max())

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from headstart.envs.maze_map import TURNS, MazeTask, sample_maze
 from headstart.envs.maze_view import cast, looks, picture
-from headstart.types import Box, Discrete, Spec, Step
+from headstart.types import Box, Discrete, Foresight, Spec, Step
 
 LEFT, RIGHT, FORWARD = 0, 1, 2
 
@@ -119,7 +119,8 @@ class Maze:
         rays = self.obs == "rays"
         obs = Box((3 * len(RAYS) + 3,), -1.0, 1.0) if rays else Box((30, 40, 3), 0.0, 255.0, np.uint8)
         reward = Box((), -0.041, 0.96)
-        return Spec(obs, Discrete(3), self.horizon, Box((9,), -1.0, 1.0), truncates=True, reward=reward)
+        seen = Foresight(Box((9,), -1.0, 1.0), Box(()))
+        return Spec(obs, Discrete(3), self.horizon, seen, truncates=True, reward=reward)
 
     def sample(self, key: PRNGKeyArray) -> MazeTask:
         """One task of the standard distribution."""
@@ -151,11 +152,12 @@ class Maze:
             return _rays(task, state)
         return picture(task, state.position, jnp.stack(_direction(state.heading)))
 
-    def privileged(self, task: MazeTask, state: MazeState) -> Float[Array, "9"]:
+    def privileged(self, task: MazeTask, state: MazeState) -> Foresight:
         """Position and target (in maze widths), heading (cosine, sine), steps to go between cells (in n²),
         way to take next.
 
-        The way is the unit vector to the next cell on the shortest path, (0, 0) in the target's cell.
+        The way is the unit vector to the next cell on the shortest path, (0, 0) in the target's cell. The ceiling
+        reckons four steps a cell, turns included.
         """
         n = self.size
         x, y = (jnp.floor(p).astype(jnp.int32) for p in state.position)
@@ -163,7 +165,8 @@ class Maze:
         nearer = partial(_nearer, task, x, y, here)
         way = jnp.stack([nearer(1, 0) - nearer(-1, 0), nearer(0, 1) - nearer(0, -1)])
         place = jnp.concatenate([state.position, _centre(task.target)]) / n
-        return jnp.concatenate([place, jnp.stack(_direction(state.heading)), here[None] / (n * n), way])
+        view = jnp.concatenate([place, jnp.stack(_direction(state.heading)), here[None] / (n * n), way])
+        return Foresight(view, 1.0 - 0.04 * 4.0 * here.astype(jnp.float32))
 
 
 def _nearer(task: MazeTask, x: Array, y: Array, here: Array, dx: int, dy: int) -> Float[Array, ""]:

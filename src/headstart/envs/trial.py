@@ -7,7 +7,7 @@ remembers is therefore kept across episodes and cleared between trials, where `f
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from headstart.errors import UsageError
-from headstart.types import Box, Discrete, Env, EnvState, MultiDiscrete, Space, Spec, Step, Task
+from headstart.types import Box, Discrete, Env, EnvState, Foresight, MultiDiscrete, Space, Spec, Step, Task
 
 
 class TrialObs(NamedTuple):
@@ -52,6 +52,16 @@ def _no_action(space: Space) -> Array:
             return jnp.zeros(shape, jnp.float32)
 
 
+def _seen(inner: PyTree) -> PyTree:
+    """The spaces of a trial's privileged view, given those of its episodes."""
+    if inner is None:
+        return None
+    progress: Any = Box((), 0.0, 1.0)
+    if isinstance(inner, Foresight):
+        return Foresight(TrialPrivileged(inner.view, progress), inner.ceiling)
+    return TrialPrivileged(inner, progress)
+
+
 @dataclass(frozen=True)
 class Trial:
     """`episodes` episodes of the same task of `env`."""
@@ -67,10 +77,9 @@ class Trial:
     def spec(self) -> Spec:
         inner = self.env.spec
         obs = TrialObs(inner.obs, inner.action, inner.reward, Discrete(2))  # pyright: ignore[reportArgumentType]
-        privileged = None
-        if inner.privileged is not None:
-            privileged = TrialPrivileged(inner.privileged, Box((), 0.0, 1.0))  # pyright: ignore[reportArgumentType]
-        return Spec(obs, inner.action, inner.horizon, privileged, episodes=self.episodes, reward=inner.reward)
+        return Spec(
+            obs, inner.action, inner.horizon, _seen(inner.privileged), episodes=self.episodes, reward=inner.reward
+        )
 
     def reset(self, task: Task, key: PRNGKeyArray) -> TrialState:
         return TrialState(
@@ -94,7 +103,14 @@ class Trial:
     def observe(self, task: Task, state: TrialState) -> TrialObs:
         return TrialObs(self.env.observe(task, state.inner), state.action, state.reward, state.ended)
 
-    def privileged(self, task: Task, state: TrialState) -> TrialPrivileged:
-        return TrialPrivileged(
-            self.env.privileged(task, state.inner), state.episode.astype(jnp.float32) / self.episodes
-        )
+    def privileged(self, task: Task, state: TrialState) -> TrialPrivileged | Foresight:
+        """The inner environment's view and the trial's progress; the ceiling, where the inner environment knows one, is that
+        of the episode at hand and of the episodes still to begin.
+        """
+        now = self.env.privileged(task, state.inner)
+        progress = state.episode.astype(jnp.float32) / self.episodes
+        if not isinstance(now, Foresight):
+            return TrialPrivileged(now, progress)
+        fresh: Foresight = self.env.privileged(task, self.env.reset(task, jr.key(0)))
+        to_begin = jnp.maximum(self.episodes - 1 - state.episode, 0).astype(jnp.float32)
+        return Foresight(TrialPrivileged(now.view, progress), now.ceiling + to_begin * fresh.ceiling)

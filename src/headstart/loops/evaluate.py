@@ -65,3 +65,40 @@ def play(agent: Agent, env: Env, tasks: PyTree, state: AgentState, key: PRNGKeyA
         rows = jax.tree.map(lambda table, low=low: jnp.asarray(table[low : low + batch]), tasks)
         parts.append(jax.device_get(_play(agent, env, rows, state, jr.fold_in(key, i))))
     return Played(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+class Recording(NamedTuple):
+    """One trial of one task, step by step: `[T, ...]` states before each action, with what was done and what it gave."""
+
+    states: EnvState
+    action: Array
+    reward: Float[Array, " T"]
+    ended: Bool[Array, " T"]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _record(
+    agent: Agent, env: Env, task: PyTree, state: AgentState, key: PRNGKeyArray
+) -> tuple[Recording, Bool[Array, " T"]]:
+    tasks = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], task)
+    k_reset, k_steps = jr.split(key)
+
+    def one(carry: PyTree, key: PRNGKeyArray) -> tuple[PyTree, tuple[Recording, Array]]:
+        memory, play, timestep, alive = carry
+        k_act, k_env = jr.split(key)
+        before = play.state
+        memory, action, _ = agent.act(state, memory, timestep, k_act)
+        play, timestep = lanes.step(env, tasks, play, action, k_env, pinned=True)
+        step = Recording(before, action, timestep.reward, _ended(play.state, timestep.first))
+        return (memory, play, timestep, alive & ~timestep.first), (jax.tree.map(lambda x: x[0], step), alive[0])
+
+    play, timestep = lanes.reset(env, tasks, k_reset, 1, pinned=True)
+    carry = (agent.memory(1), play, timestep, jnp.ones(1, bool))
+    return jax.lax.scan(one, carry, jr.split(k_steps, env.spec.steps))[1]
+
+
+def record(agent: Agent, env: Env, task: PyTree, state: AgentState, key: PRNGKeyArray) -> Recording:
+    """Play one trial of one task and keep every step of it, for pictures and for people."""
+    recording, alive = _record(agent, env, task, state, key)
+    steps = int(alive.sum())
+    return jax.tree.map(lambda leaf: np.asarray(leaf[:steps]), recording)

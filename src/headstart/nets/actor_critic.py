@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from headstart.nets import memories, torsos
 from headstart.nets.memories import MemoryName
 from headstart.ops.distributions import Categorical, DiagNormal, Distribution, MultiCategorical
-from headstart.types import Box, Discrete, Memory, MultiDiscrete, Space, Spec
+from headstart.types import Box, Discrete, Foresight, Memory, MultiDiscrete, Space, Spec
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class ActorCritic(eqx.Module):
     log_std: Float[Array, " d"] | None
     action: Space = eqx.field(static=True)
     privileged: tuple[Space, ...] = eqx.field(static=True)
+    foresight: bool = eqx.field(static=True)
 
     def __init__(self, key: PRNGKeyArray, spec: Spec, config: NetworkConfig) -> None:
         k_torso, k_critic, k_memory, k_mlp, k_policy, k_value = jr.split(key, 6)
@@ -78,7 +79,9 @@ class ActorCritic(eqx.Module):
             size = config.memory_size
         elif not config.shared:
             self.critic_torso = torsos.Torso(k_critic, spec.obs, config.torso, config.activation)
-        self.privileged = tuple(jax.tree.leaves(spec.privileged)) if config.privileged else ()
+        self.foresight = config.privileged and isinstance(spec.privileged, Foresight)
+        view = spec.privileged.view if self.foresight else spec.privileged
+        self.privileged = tuple(jax.tree.leaves(view)) if config.privileged else ()
         seen = size + torsos.flat_size(self.privileged)
         self.critic_mlp = torsos.MLP(k_mlp, seen, config.critic, "relu" if recurrent else config.activation)
         self.policy_head = torsos.Dense(k_policy, size, _head_size(spec), gain=0.01)
@@ -123,7 +126,10 @@ class ActorCritic(eqx.Module):
                 return DiagNormal(out, jnp.broadcast_to(self.log_std, out.shape))
 
     def value(self, features: Features, privileged: PyTree) -> Float[Array, "*b"]:
-        """v(features, privileged), for any leading axes; `privileged` is ignored unless the config asks for it."""
+        """v(features, privileged), for any leading axes; `privileged` is ignored unless the config asks for it.
+
+        With foresight it is only what is to be added to `ceiling(privileged)`.
+        """
         shape = features.critic.shape[:-1]
 
         def one(x: Array, seen: PyTree) -> Array:
@@ -131,7 +137,11 @@ class ActorCritic(eqx.Module):
                 x = jnp.concatenate([x, torsos.flatten(self.privileged, seen)])
             return self.value_head(self.critic_mlp(x))[0]
 
-        seen = privileged if self.privileged else None
+        seen = privileged.view if self.foresight else privileged if self.privileged else None
         for _ in shape:
             one = jax.vmap(one)
         return one(features.critic, seen)
+
+    def ceiling(self, privileged: PyTree) -> Float[Array, "*b"]:
+        """What one who knows the task could still collect; 0 without foresight."""
+        return privileged.ceiling if self.foresight else jnp.float32(0.0)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 import jax.random as jr
@@ -18,22 +18,38 @@ from headstart.protocol import priors
 from headstart.protocol.priors import Prior
 from headstart.results import Result
 from headstart.tasks import Role, Split, Suite
+from headstart.types import Agent, AgentState, Env
 
 
-def _contestant(suite: Suite, who: str | Prior, seed: int) -> tuple[str, Any, Any, Any, Prior | None]:
-    """(name, agent, environment, state, prior) of an agent's name, a prior's name or file, or a prior itself."""
+class Contestant(NamedTuple):
+    """Somebody ready to play: environment (revealed, for an oracle), agent, its state and settings, where it comes from."""
+
+    name: str
+    agent: Agent
+    config: Any
+    env: Env
+    state: AgentState
+    prior: Prior | None
+
+
+def contestant(suite: Suite, who: str | Prior, seed: int = 0) -> Contestant:
+    """Make ready an agent by name, a prior by name or file, or a prior itself.
+
+    Raises:
+      UsageError: for an unknown name, a learner that has learned nothing, or a prior for other spaces.
+    """
     if isinstance(who, str) and who in agents.REGISTRY:
         found = entry(who)
-        env = Revealed(suite.env) if found.revealed else suite.env
         agent = found.build(suite.env.spec, found.config)
         if agent.learns:
             raise UsageError(
                 f"{who} has to learn before it can be scored: train it and name its run folder, or pick one of "
                 "`headstart list priors`."
             )
-        return who, (agent, found.config), env, agent.init(jr.key(seed)), None
+        env = Revealed(suite.env) if found.revealed else suite.env
+        return Contestant(who, agent, found.config, env, agent.init(jr.key(seed)), None)
     prior = priors.find(who) if isinstance(who, str) else who
-    return prior.name or prior.agent, (prior.build(suite), prior.config), suite.env, prior.state, prior
+    return Contestant(prior.name or prior.agent, prior.build(suite), prior.config, suite.env, prior.state, prior)
 
 
 def facts(suite: Suite, played: Played) -> dict[str, Any]:
@@ -50,7 +66,7 @@ def facts(suite: Suite, played: Played) -> dict[str, Any]:
 
 def score(suite: Suite, split: Split, who: str | Prior, seed: int = 0, command: str = "") -> Result:
     """Play one trial of each of a finite split's tasks and summarise it."""
-    name, (agent, config), env, state, prior = _contestant(suite, who, seed)
+    name, agent, config, env, state, prior = contestant(suite, who, seed)
     played = play(agent, env, split.tasks, state, jr.key(seed))
     totals = played.returns.sum(axis=1)
     if not np.all(np.isfinite(totals)):

@@ -1,0 +1,85 @@
+"""What people see while a run goes on: a progress bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from headstart.protocol.training import Progress
+
+
+@contextmanager
+def progress(title: str, quiet: bool = False) -> Generator[Callable[[Progress], None]]:
+    """A function to call with each `Progress` of a run; it writes to stderr, so that stdout stays for results."""
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with _bar(title) as show:
+            yield show
+    else:
+        yield _lines(title)
+
+
+def _speed(begun: list[float], done: Progress) -> tuple[float, float]:
+    """Steps a second since the first chunk (whose time is mostly compilation), and seconds left."""
+    now = time.monotonic()
+    if not begun:
+        begun.extend((now, float(done.steps)))
+        return 0.0, 0.0
+    rate = (done.steps - begun[1]) / max(now - begun[0], 1e-9)
+    return rate, (done.budget - done.steps) / max(rate, 1e-9)
+
+
+def _lines(title: str) -> Callable[[Progress], None]:
+    begun: list[float] = []
+
+    def show(done: Progress) -> None:
+        rate, left = _speed(begun, done)
+        speed = f"  {rate:,.0f} steps/s  {left:.0f} s left" if rate else ""
+        print(
+            f"{title}  {done.steps:,}/{done.budget:,} steps  return {done.episode_return:.3f}{speed}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return show
+
+
+@contextmanager
+def _bar(title: str) -> Generator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = ("[bold]{task.description}", "{task.completed:,.0f}/{task.total:,.0f} steps", "{task.fields[more]}")
+    with Bar(
+        TextColumn(columns[0]),
+        BarColumn(),
+        TextColumn(columns[1]),
+        TextColumn(columns[2]),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
+        line = bar.add_task(title, total=None, more="compiling")
+        begun: list[float] = []
+
+        def show(done: Progress) -> None:
+            rate, _ = _speed(begun, done)
+            more = f"return {done.episode_return:.3f}  {rate:,.0f} steps/s"
+            bar.update(line, total=done.budget, completed=done.steps, more=more)
+
+        yield show
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table to stdout; the first column to the left, figures to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", title_style="bold")
+    for i, column in enumerate(columns):
+        grid.add_column(column, justify="left" if i == 0 else "right")
+    for row in rows:
+        grid.add_row(*map(str, row))
+    Console(width=None if sys.stdout.isatty() else 120).print(grid)

@@ -1,0 +1,54 @@
+"""`headstart doctor`: what this machine and installation can do."""
+
+import importlib.util
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from headstart import _console, results
+from headstart.cli import parse
+from headstart.protocol import priors
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Show what this machine and installation can do."""
+
+    json: bool = False
+    """print as JSON"""
+
+
+def _findings() -> dict[str, Any]:
+    extras = {"tracking": "tensorboardX"}
+    return {
+        "versions": results.versions(),
+        "commit": results.commit(),
+        "backend": jax.default_backend(),
+        "devices": [f"{device.platform} {device.device_kind}" for device in jax.devices()],
+        "cores": len(os.sched_getaffinity(0)),
+        "folder_writable": os.access(".", os.W_OK),
+        "free_disk_gib": round(shutil.disk_usage(".").free / 2**30, 1),
+        "priors": sorted(priors.shipped()),
+        "extras": {extra: importlib.util.find_spec(module) is not None for extra, module in extras.items()},
+    }
+
+
+def doctor(args: list[str]) -> None:
+    """Print what was found."""
+    options: DoctorOptions = parse(DoctorOptions, args, "doctor")
+    found = _findings()
+    if options.json:
+        print(json.dumps(found))
+        return
+    rows = [[name, _cell(value)] for name, value in found.items()]
+    _console.table("headstart doctor", ["what", "found"], rows)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{k} {v}" for k, v in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
