@@ -1,31 +1,54 @@
-"""What the policy-gradient family shares: acting with an `ActorCritic`, and advantages from its values."""
+"""What the policy-gradient family shares: acting with an `ActorCritic`, advantages, steps of gradient."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from headstart.nets.actor_critic import ActorCritic, Features
+from headstart.nets.actor_critic import ActorCritic, Features, NetworkConfig
+from headstart.ops.distributions import Distribution
 from headstart.ops.normalise import Moments
 from headstart.ops.returns import lambda_advantage
-from headstart.types import Memory, Rollout, TimeStep
+from headstart.types import Memory, Metrics, Rollout, Spec, TimeStep
+
+
+class LearnerState(NamedTuple):
+    """Weights, optimiser, and how many environment steps were learned from."""
+
+    network: ActorCritic
+    optimiser: PyTree
+    steps: Int[Array, ""]
 
 
 class Acted(NamedTuple):
-    """What `act` leaves for `update`: log π(a|o), and the critic's features so that values need no second pass."""
+    """What `act` leaves for `update`: log π(a|o), and the critic's features, so that values need no second
+    pass."""
 
     log_prob: Float[Array, "*b"]
     critic: Float[Array, "*b f"]
 
 
 class Advantages(NamedTuple):
-    """Per step `[T, N]`: the advantage estimate, the value's regression target and the value that was predicted."""
+    """Per step `[T, N]`: the advantage estimate; the critic's regression target, in units of reward and short of the
+    ceiling where the critic has foresight; the value predicted."""
 
     advantage: Float[Array, "T n"]
     target: Float[Array, "T n"]
     value: Float[Array, "T n"]
+
+
+def memory(spec: Spec, config: NetworkConfig) -> Callable[[int], Memory]:
+    """An agent's `memory`: what a network of this shape remembers before it has seen anything."""
+
+    def empty(n: int) -> Memory:
+        shapes = jax.eval_shape(lambda: ActorCritic(jr.key(0), spec, config).start(n))
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    return empty
 
 
 def act(
@@ -38,18 +61,28 @@ def act(
     return memory, action, Acted(policy.log_prob(action), features.critic)
 
 
+def evaluate(
+    network: ActorCritic, memory: Memory, obs: PyTree, first: Bool[Array, "T n"], privileged: PyTree
+) -> tuple[Distribution, Float[Array, "T n"]]:
+    """π(· | o_t) and v(o_t) at every step of a rollout `[T, N, ...]` that began with `memory`."""
+    _, features = network.unroll(memory, obs, first)
+    return network.policy(features), network.value(features, privileged)
+
+
 def advantages(
     network: ActorCritic, rollout: Rollout, moments: Moments, gamma: float, lam: float
 ) -> Advantages:
     """Generalised advantage estimates of a rollout, bootstrapping where an episode was truncated.
 
-    The critic predicts values standardised by `moments`; what is returned is in units of reward. A privileged critic
-    values a final observation with the privileged view of the step before, since none is kept of the end itself.
+    The critic predicts values standardised by `moments`; what is returned is in units of reward. A privileged
+    critic values a final observation with the privileged view of the step before, since none is kept of the
+    end itself.
     """
     steps = rollout.transitions
 
     def value(features: Features, privileged: PyTree) -> Array:
-        return moments.centre + moments.scale * network.value(features, privileged)
+        learned = moments.centre + moments.scale * network.value(features, privileged)
+        return network.ceiling(privileged) + learned
 
     value_t = value(Features(steps.extras.critic, steps.extras.critic), steps.privileged)
     _, after = network.step(rollout.memory_after, rollout.timestep.obs, rollout.timestep.first)
@@ -57,10 +90,13 @@ def advantages(
     next_value_t = jnp.concatenate([value_t[1:], value_end[None]])
     if steps.final_obs is not None:
         truncated = steps.last & (steps.discount > 0)
-        next_value_t = jnp.where(truncated, value(_final_features(network, rollout), steps.privileged), next_value_t)
+        next_value_t = jnp.where(
+            truncated, value(_final_features(network, rollout), steps.privileged), next_value_t
+        )
     estimate = jax.vmap(lambda_advantage, in_axes=(1, 1, 1, 1, 1, None), out_axes=1)
     advantage = estimate(steps.reward, gamma * steps.discount, steps.last, value_t, next_value_t, lam)
-    return Advantages(advantage, advantage + value_t, value_t)
+    target = advantage + value_t - network.ceiling(steps.privileged)
+    return Advantages(advantage, target, value_t)
 
 
 def _final_features(network: ActorCritic, rollout: Rollout) -> Features:
@@ -78,15 +114,49 @@ def _final_features(network: ActorCritic, rollout: Rollout) -> Features:
     return jax.lax.scan(one, rollout.memory, (steps.obs, steps.first, steps.final_obs))[1]
 
 
+def score_loss(
+    network: ActorCritic,
+    rollout: Rollout,
+    estimate: Advantages,
+    value_cost: float,
+    entropy_bonus: float | Array,
+) -> tuple[Float[Array, ""], Metrics]:
+    """-(log π(a_t | o_t) Â_t - c_v ½ (v(o_t) - G_t)² + c_h H), averaged over the rollout."""
+    steps = rollout.transitions
+    policy, value = evaluate(network, rollout.memory, steps.obs, steps.first, steps.privileged)
+    score = (policy.log_prob(steps.action) * estimate.advantage).mean()
+    value_error = 0.5 * ((value - estimate.target) ** 2).mean()
+    entropy = policy.entropy().mean()
+    loss = -score + value_cost * value_error - entropy_bonus * entropy
+    return loss, {"loss": loss, "value_error": value_error, "entropy": entropy}
+
+
+def annealed(steps: Int[Array, ""], anneal_steps: int, anneal_to: float) -> Float[Array, ""]:
+    """The share left after so many steps: from 1 linearly down to `anneal_to`; 1 if `anneal_steps` is 0."""
+    if anneal_steps == 0:
+        return jnp.float32(1.0)
+    progress = jnp.minimum(steps.astype(jnp.float32) / anneal_steps, 1.0)
+    return 1.0 - (1.0 - anneal_to) * progress
+
+
 def optimiser(max_grad_norm: float) -> optax.GradientTransformation:
     """Adam behind a clip of the gradient's global norm; `descend` applies the step size."""
     return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam(eps=1e-5))
 
 
+def begin(optimiser: optax.GradientTransformation, weights: PyTree) -> PyTree:
+    """The optimiser's state before its first step."""
+    return optimiser.init(weights)
+
+
 def descend(
-    adam: optax.GradientTransformation, gradient: PyTree, state: PyTree, weights: PyTree, lr: float | Array
+    optimiser: optax.GradientTransformation,
+    gradient: PyTree,
+    state: PyTree,
+    weights: PyTree,
+    lr: float | Array,
 ) -> tuple[PyTree, PyTree]:
     """One step down: (weights, optimiser state)."""
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the power of an integer count
-        change, state = adam.update(gradient, state)
+        change, state = optimiser.update(gradient, state)
     return jax.tree.map(lambda w, d: w - lr * d, weights, change), state

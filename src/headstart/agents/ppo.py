@@ -8,13 +8,14 @@
 
 RL² (Duan et al. 2016, arXiv:1611.02779) is the recurrent network on `Trial(env)`: the preset `rl2`.
 
-Deviates from the paper: no value clipping; advantages standardised per minibatch; gradients clipped by their global norm;
-the value's target may be standardised by running moments. Minibatches of a recurrent network are whole lanes, so that
-back-propagation runs through the whole rollout; a feed-forward network sees single steps, drawn afresh each epoch.
-RL² trained with TRPO; here it is PPO, and its critic may be shown the task's parameters (`privileged`).
+Deviates from the paper: no value clipping; advantages standardised per minibatch; gradients clipped by their
+global norm; the value's target may be standardised by running moments. Minibatches of a recurrent network are
+whole lanes, so that back-propagation runs through the whole rollout; a feed-forward network sees single
+steps, drawn afresh each epoch. RL² trained with TRPO; here it is PPO, and its critic may be shown the task's
+parameters (`privileged`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -34,7 +35,7 @@ from headstart.types import Agent, Entry, Memory, Metrics, Rollout, Spec, TimeSt
 class PPOConfig:
     """PPO's settings; the defaults are table 3 of the paper where a task has no other tradition."""
 
-    network: NetworkConfig = NetworkConfig()
+    network: NetworkConfig = field(default_factory=NetworkConfig)
     """the actor-critic network"""
     unroll: int = 128
     """T: steps a lane between updates"""
@@ -45,7 +46,7 @@ class PPOConfig:
     lr: float = 2.5e-4
     """Adam's step size"""
     anneal_steps: int = 0
-    """environment steps over which the step size and the entropy bonus fall linearly to `anneal_to`; 0 keeps them"""
+    """environment steps over which step size and entropy bonus fall linearly to `anneal_to`; 0 keeps them"""
     anneal_to: float = 0.0
     """the share of the step size and entropy bonus left at the end of annealing"""
     max_grad_norm: float = 0.5
@@ -79,7 +80,7 @@ class PPOState(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What the loss reads, `[T, B, ...]`: B lanes (with their memory `[B, ...]`), or B single steps with T = 1."""
+    """What the loss reads, `[T, B, ...]`: B lanes (with memory `[B, ...]`), or B single steps with T = 1."""
 
     obs: PyTree
     first: Array
@@ -97,7 +98,7 @@ def ppo(spec: Spec, config: PPOConfig) -> Agent:
 
     def init(key: PRNGKeyArray) -> PPOState:
         network = ActorCritic(key, spec, config.network)
-        return PPOState(network, adam.init(network), Moments.start(), jnp.int32(0))
+        return PPOState(network, pg.begin(adam, network), Moments.start(), jnp.int32(0))
 
     def act(
         state: PPOState, memory: Memory, timestep: TimeStep, key: PRNGKeyArray
