@@ -14,15 +14,15 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from headstart.ops import planning
-from headstart.types import Box, Discrete, Spec, Step
+from headstart.types import Box, Discrete, Foresight, Spec, Step
 
 
 class TabularTask(NamedTuple):
     """One MDP.
 
-    A row of `cuts` is a distribution over next states as the points that cut [0, 1] into them, so that a uniform
-    number falls into a state's piece with its probability. `mean` are expected rewards, `q` the optimal values at
-    every step of an episode.
+    A row of `cuts` is a distribution over next states as the points that cut [0, 1] into them: a uniform
+    number falls into a state's piece with its probability. `mean` are expected rewards, `q` the optimal
+    values at every step of an episode.
     """
 
     cuts: Float[Array, "S A S-1"]
@@ -30,7 +30,7 @@ class TabularTask(NamedTuple):
     q: Float[Array, "H S A"]
 
     @property
-    def transition(self) -> Float[Array, "S A S"]:
+    def transition(self) -> Float[Array, "*N S A S"]:
         """The probabilities p(s'|s,a)."""
         return jnp.diff(self.cuts, axis=-1, prepend=0.0, append=1.0)
 
@@ -56,11 +56,11 @@ class TabularMDP:
             obs=Discrete(self.states),
             action=Discrete(self.actions),
             horizon=self.horizon,
-            privileged=Box((self.actions + 2,)),
+            privileged=Foresight(Box((self.actions + 2,)), Box(())),
         )
 
     def sample(self, key: PRNGKeyArray) -> TabularTask:
-        """One task: exponential variables, one a next state, divided by their sum are Dirichlet(1, …, 1)."""
+        """One task; exponential variables divided by their sum are Dirichlet(1, …, 1)."""
         k_cuts, k_mean = jr.split(key)
         ends = jnp.cumsum(jr.exponential(k_cuts, (self.states, self.actions, self.states)), axis=-1)
         mean = 1.0 + jr.normal(k_mean, (self.states, self.actions))
@@ -88,8 +88,8 @@ class TabularMDP:
         del task
         return state.s
 
-    def privileged(self, task: TabularTask, state: TabularState) -> Float[Array, " n"]:
-        """q*_t(s,·) and v*_0(s_0), both divided by the horizon, and the share of the episode played."""
+    def privileged(self, task: TabularTask, state: TabularState) -> Foresight:
+        """q*_t(s,·) and v*_0(s_0), both divided by the horizon, the share of the episode played; v*_t(s)."""
         played = state.t.astype(jnp.float32) / self.horizon
         values = jnp.append(task.q[state.t, state.s], task.q[0, 0].max())
-        return jnp.append(values / self.horizon, played)
+        return Foresight(jnp.append(values / self.horizon, played), values[:-1].max())

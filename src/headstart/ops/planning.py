@@ -1,9 +1,11 @@
-"""Exact planning in finite Markov decision processes: the definitions the field starts from, the oracles of many tests.
+"""Exact planning in finite Markov decision processes: the field's first definitions, and many tests' oracles.
 
-Sources: Bellman 1957; Sutton & Barto 2018, chapters 3 and 4. Everything is unbatched, the caller vmaps. `p [S, A, S]`
-are transition probabilities, `r [S, A]` expected rewards, a policy is a table of probabilities `pi [S, A]`, `γ < 1` is a
-discount. Where there is a horizon, index 0 is the first step.
+Sources: Bellman 1957; Sutton & Barto 2018, chapters 3 and 4. Everything is unbatched, the caller vmaps.
+`p [S, A, S]` are transition probabilities, `r [S, A]` expected rewards, a policy is a table of probabilities
+`pi [S, A]`, `γ < 1` is a discount. Where there is a horizon, index 0 is the first step.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -39,15 +41,14 @@ def value_iteration(
 ) -> Float[Array, "S A"]:
     """Optimal discounted action values, q = r + γ P max_a q, to within `tolerance` in the largest entry.
 
-    Stops where ‖v_{k+1} - v_k‖∞ <= tolerance (1-γ)/γ, which bounds the error (Puterman 1994, theorem 6.3.1), or after
-    as many backups as contract the first error, at most max|r| / (1-γ), to the tolerance: rounding may keep the
-    first from coming true.
+    Stops where ‖v_{k+1} - v_k‖∞ <= tolerance (1-γ)/γ, which bounds the error (Puterman 1994, theorem 6.3.1),
+    or, since rounding may keep that from coming true, after as many backups as contract the first error, at
+    most max|r| / (1-γ), to the tolerance.
     """
-    threshold = tolerance * (1.0 - discount) / max(discount, 1e-12)
-    scale = jnp.max(jnp.abs(r)) / (1.0 - discount)
-    most = (
-        jnp.ceil(jnp.log(jnp.maximum(scale / tolerance, 1.0)) / -jnp.log(jnp.maximum(discount, 1e-12))) + 1.0
-    )
+    rate = max(discount, 1e-12)
+    threshold = tolerance * (1.0 - discount) / rate
+    first_error = jnp.max(jnp.abs(r)) / (1.0 - discount)
+    most = jnp.log(jnp.maximum(first_error / tolerance, 1.0)) / -math.log(rate) + 1.0
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
         _, change, k = carry
@@ -82,9 +83,9 @@ def q_pi(
 def v_pi_dp(
     p: Float[Array, "S A S"], r: Float[Array, "S A"], pi: Float[Array, "S A"], discount: float, sweeps: int
 ) -> Float[Array, " S"]:
-    """A policy's discounted state values by dynamic programming: v ← Σ_a π (r + γ P v), `sweeps` times from v = 0.
+    """A policy's discounted state values by dynamic programming: v ← Σ_a π (r + γ P v), from v = 0.
 
-    The error is at most γ^sweeps max|r| / (1-γ).
+    After so many sweeps the error is at most γ^sweeps max|r| / (1-γ).
     """
 
     def sweep(v: Float[Array, " S"], _: None) -> tuple[Float[Array, " S"], None]:
@@ -96,7 +97,10 @@ def v_pi_dp(
 def q_pi_dp(
     p: Float[Array, "S A S"], r: Float[Array, "S A"], pi: Float[Array, "S A"], discount: float, sweeps: int
 ) -> Float[Array, "S A"]:
-    """A policy's discounted action values by dynamic programming; the error is γ^(sweeps+1) max|r| / (1-γ) at most."""
+    """A policy's discounted action values by dynamic programming.
+
+    After so many sweeps the error is at most γ^(sweeps+1) max|r| / (1-γ).
+    """
     return backup(p, r, v_pi_dp(p, r, pi, discount, sweeps), discount)
 
 

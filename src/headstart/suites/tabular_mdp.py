@@ -21,7 +21,7 @@ _RULES = (
 
 
 def tabular_mdp(episodes: int = 10, states: int = 10, actions: int = 5, horizon: int = 10) -> Suite:
-    """Transitions drawn from a flat Dirichlet, mean rewards from N(1, 1), reward noise N(0, 1) (Duan et al. 2016).
+    """Transitions from a flat Dirichlet, mean rewards from N(1, 1), reward noise N(0, 1) (Duan et al. 2016).
 
     Args:
       episodes: episodes in a trial, all of one MDP.
