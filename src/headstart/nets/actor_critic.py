@@ -30,6 +30,8 @@ class NetworkConfig:
     """units of the memory"""
     shared: bool = False
     """whether the critic reads the actor's torso; a network with a memory always shares it"""
+    actor: tuple[int, ...] = ()
+    """units of dense layers the policy has to itself, after the torso or memory"""
     critic: tuple[int, ...] = ()
     """units of dense layers the critic has to itself, after the torso or memory"""
     privileged: bool = False
@@ -59,6 +61,7 @@ class ActorCritic(eqx.Module):
     torso: torsos.Torso
     memory: memories.Cell | None
     critic_torso: torsos.Torso | None
+    actor_mlp: torsos.MLP
     critic_mlp: torsos.MLP
     policy_head: torsos.Dense
     value_head: torsos.Dense
@@ -68,7 +71,7 @@ class ActorCritic(eqx.Module):
     foresight: bool = eqx.field(static=True)
 
     def __init__(self, key: PRNGKeyArray, spec: Spec, config: NetworkConfig) -> None:
-        k_torso, k_critic, k_memory, k_mlp, k_policy, k_value = jr.split(key, 6)
+        k_torso, k_critic, k_memory, k_actor, k_mlp, k_policy, k_value = jr.split(key, 7)
         recurrent = config.memory != "none"
         self.torso = torsos.Torso(k_torso, spec.obs, config.torso, config.activation)
         self.memory = None
@@ -83,8 +86,12 @@ class ActorCritic(eqx.Module):
         view = spec.privileged.view if self.foresight else spec.privileged
         self.privileged = tuple(jax.tree.leaves(view)) if config.privileged else ()
         seen = size + torsos.flat_size(self.privileged)
-        self.critic_mlp = torsos.MLP(k_mlp, seen, config.critic, "relu" if recurrent else config.activation)
-        self.policy_head = torsos.Dense(k_policy, size, _head_size(spec), gain=0.01)
+        own = "relu" if recurrent else config.activation
+        self.actor_mlp = torsos.MLP(k_actor, size, config.actor, own)
+        self.critic_mlp = torsos.MLP(k_mlp, seen, config.critic, own)
+        self.policy_head = torsos.Dense(
+            k_policy, config.actor[-1] if config.actor else size, _head_size(spec), gain=0.01
+        )
         self.value_head = torsos.Dense(k_value, config.critic[-1] if config.critic else seen, 1, gain=1.0)
         self.log_std = jnp.zeros(_head_size(spec)) if isinstance(spec.action, Box) else None
         self.action = spec.action
@@ -114,7 +121,7 @@ class ActorCritic(eqx.Module):
         """π(· | features), for any leading axes."""
         shape = features.actor.shape[:-1]
         flat = features.actor.reshape(-1, features.actor.shape[-1])
-        out = jax.vmap(self.policy_head)(flat).reshape(*shape, -1)
+        out = jax.vmap(lambda x: self.policy_head(self.actor_mlp(x)))(flat).reshape(*shape, -1)
         match self.action:
             case Discrete():
                 return Categorical(out)
