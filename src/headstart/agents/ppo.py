@@ -167,11 +167,14 @@ ENTRY = Entry(PPOConfig(), ppo)
 
 RL2 = Entry(
     PPOConfig(
-        network=NetworkConfig(torso=(), memory="gru", memory_size=64, critic=(64,), privileged=True),
+        network=NetworkConfig(
+            torso=(64,), memory="linear", memory_size=128, actor=(64,), critic=(64,), privileged=True
+        ),
         unroll=100,
         epochs=3,
-        lr=2e-3,
+        lr=1e-3,
         gamma=1.0,
+        entropy_bonus=0.02,
         standardise_values=True,
     ),
     ppo,
