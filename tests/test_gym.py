@@ -138,7 +138,7 @@ def test_each_lane_goes_the_way_the_single_environment_goes(name):
                 ends += 1
                 single._task, single._state = task, state
                 _same(info["final_obs"][i], single._observation())
-                assert info["final_info"]["task"][i] == before.index[i]
+                assert info["final_info"]["task"][i] == before.row[i]
                 row = jax.tree.map(lambda leaf: np.asarray(leaf[info["task"][i]]), envs._tasks.table)
                 _same(row, jax.tree.map(lambda leaf: np.asarray(leaf[i]), envs._lanes.task))
     assert ends > n

@@ -97,11 +97,11 @@ def play(env, table, pinned: bool = False, steps: int = T, n: int = N, seed: int
     def run():
         def body(carry, x):
             carry, timestep = lanes.step(env, table, carry, *x, pinned=pinned)
-            return carry, (carry.index, timestep)
+            return carry, (carry.row, timestep)
 
         state, start = lanes.reset(env, table, k_reset, n, pinned=pinned)
         _, (index, timestep) = jax.lax.scan(body, state, (actions, jr.split(k_steps, steps)))
-        return Played(start, state.index, actions, index, timestep)
+        return Played(start, state.row, actions, index, timestep)
 
     return jax.device_get(run())
 
@@ -189,7 +189,7 @@ def test_no_random_number_is_used_twice() -> None:
 def test_one_key_gives_one_run_and_another_key_another() -> None:
     first, again, other = (play(Counting(True), TABLE, steps=20, seed=seed) for seed in (0, 0, 1))
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, first, again)))
-    assert not np.array_equal(first.index, other.index)
+    assert not np.array_equal(first.row, other.row)
 
 
 def test_privileged_views_are_one_a_lane_or_none() -> None:

@@ -72,13 +72,13 @@ def played() -> Played:
             state, timestep, memory = carry
             memory = jnp.where(timestep.first, 0, memory) + 1
             state, timestep = lanes.step(TRIAL, TABLE, state, *x)
-            out = (state.index, timestep, lanes.privileged(TRIAL, state), memory)
+            out = (state.row, timestep, lanes.privileged(TRIAL, state), memory)
             return (state, timestep, memory), out
 
         state, start = lanes.reset(TRIAL, TABLE, k_reset, N)
         carry = (state, start, jnp.zeros(N, jnp.int32))
         _, out = jax.lax.scan(body, carry, (actions, jr.split(k_steps, T)))
-        return Played((state.index, start), actions, *out)
+        return Played((state.row, start), actions, *out)
 
     return jax.device_get(run())
 

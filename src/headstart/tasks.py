@@ -23,7 +23,9 @@ from headstart.types import Env, Task
 Role = Literal["train", "valid", "test"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-_DRAWS = 4096  # candidates drawn at once; part of every split's definition, since sets of all sizes share a prefix
+_DRAWS = (
+    4096  # candidates drawn at once; part of every split's definition, since sets of all sizes share a prefix
+)
 _SHARE = {"test": (0, 1), "valid": (1, 2), "train": (2, 8)}  # eighths of the hash space
 _ENDLESS_BLOCK = 16_384  # tasks an endless split offers a chunk of training
 
@@ -39,7 +41,9 @@ def task_hash(task: Task) -> UInt32[Array, ""]:
     """A 32-bit hash of one task's parameters (float, int or bool leaves), the same on every backend."""
 
     def words(leaf: Array) -> UInt32[Array, " n"]:
-        wide = leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.astype(jnp.int32)
+        wide = (
+            leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.astype(jnp.int32)
+        )
         return jax.lax.bitcast_convert_type(wide, jnp.uint32).reshape(-1)
 
     word = jnp.concatenate([words(jnp.asarray(leaf)) for leaf in jax.tree.leaves(task)])
@@ -80,7 +84,7 @@ class Split:
         return digest.hexdigest()[:16]
 
     def block(self, key: PRNGKeyArray) -> PyTree:
-        """The table `[M, ...]` that a chunk of training draws from: all of a finite split, a fresh sample of an endless one."""
+        """The table `[M, ...]` a chunk of training draws from: a finite split whole, a fresh sample of an endless one."""
         return self.draw(key, _ENDLESS_BLOCK) if self.tasks is None else self.tasks
 
 
@@ -117,7 +121,9 @@ class Suite:
         if role not in ROLES:
             raise UsageError(f"a split's role is train, valid or test, not '{role}'.")
         if size is not None and size < 1:
-            raise UsageError(f"a split has at least one task, not {size}; leave the size out for the suite's default.")
+            raise UsageError(
+                f"a split has at least one task, not {size}; leave the size out for the suite's default."
+            )
         root = jr.fold_in(jr.key(seed), ROLES.index(role))
         draw = self._sampler(role)
         if size is None and role == "train":
@@ -141,6 +147,8 @@ class Suite:
                 found += int(mask.sum())
                 if found >= n:
                     return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *kept)
-            raise UsageError(f"suite {self.name} has too few distinct tasks to give {role} {n}; ask for fewer.")
+            raise UsageError(
+                f"suite {self.name} has too few distinct tasks to give {role} {n}; ask for fewer."
+            )
 
         return draw

@@ -1,7 +1,7 @@
 """Multi-armed bandits: an episode is one pull (Robbins 1952; the set-up of Duan et al. 2016, arXiv:1611.02779, section 3.1).
 
-    Bernoulli:  r ~ Bernoulli(p_a),  p_a ~ U(0, 1)
-    Gaussian:   r ~ N(μ_a, 1),       μ_a ~ N(0, 1)
+Bernoulli:  r ~ Bernoulli(p_a),  p_a ~ U(0, 1)
+Gaussian:   r ~ N(μ_a, 1),       μ_a ~ N(0, 1)
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,13 @@ class Bandit:
     @property
     def spec(self) -> Spec:
         reward = Box((), 0.0, 1.0) if self.reward == "bernoulli" else Box(())
-        return Spec((), Discrete(self.arms), horizon=1, privileged=Foresight(Box((self.arms,)), Box(())), reward=reward)
+        return Spec(
+            (),
+            Discrete(self.arms),
+            horizon=1,
+            privileged=Foresight(Box((self.arms,)), Box(())),
+            reward=reward,
+        )
 
     def sample(self, key: PRNGKeyArray) -> BanditTask:
         """One task of the standard distribution."""

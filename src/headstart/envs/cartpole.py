@@ -29,7 +29,9 @@ THETA_LIMIT = 12 * 2 * np.pi / 360
 
 
 class CartPoleTask(NamedTuple):
-    """The physics: masses in kg, half the pole's length in m, the push in N, gravity in m/s²; scalars."""
+    """The physics: masses in kg, half the pole's length in m, the push in N (to the right where the action is 1, so
+    that a negative one swaps left and right), gravity in m/s²; scalars.
+    """
 
     mass_cart: Float[Array, ""]
     mass_pole: Float[Array, ""]
@@ -43,6 +45,8 @@ STANDARD = CartPoleTask(1.0, 0.1, 0.5, 10.0, 9.8)  # pyright: ignore[reportArgum
 # The suite's ranges: a factor of two either way; the pole's mass, which matters least, up to five times more.
 LOW = CartPoleTask(0.5, 0.05, 0.25, 5.0, 4.9)  # pyright: ignore[reportArgumentType]
 HIGH = CartPoleTask(2.0, 0.5, 1.0, 20.0, 19.6)  # pyright: ignore[reportArgumentType]
+
+_REWARD = Box((), 1.0, 1.0)
 
 
 class CartPoleState(NamedTuple):
@@ -66,15 +70,22 @@ class CartPole:
 
     horizon: int = 500
     """steps after which an episode is truncated"""
+    mirrored: bool = False
+    """whether `sample` swaps left and right in half of the tasks"""
 
     @property
     def spec(self) -> Spec:
-        return Spec(Box((4,)), Discrete(2), self.horizon, privileged=Box((5,)), truncates=True)
+        return Spec(
+            Box((4,)), Discrete(2), self.horizon, privileged=Box((6,)), truncates=True, reward=_REWARD
+        )
 
     def sample(self, key: PRNGKeyArray) -> CartPoleTask:
         """Physics drawn log-uniformly, each number by itself, between `LOW` and `HIGH`."""
+        k_physics, k_mirror = jr.split(key)
         low, high = jnp.log(jnp.array(LOW)), jnp.log(jnp.array(HIGH))
-        return CartPoleTask(*jnp.exp(jr.uniform(key, (len(LOW),), minval=low, maxval=high)))
+        task = CartPoleTask(*jnp.exp(jr.uniform(k_physics, (len(LOW),), minval=low, maxval=high)))
+        swapped = self.mirrored & jr.bernoulli(k_mirror)
+        return task._replace(force=jnp.where(swapped, -task.force, task.force))
 
     def reset(self, task: CartPoleTask, key: PRNGKeyArray) -> CartPoleState:
         """Every number of the state from U(-0.05, 0.05)."""
@@ -106,7 +117,8 @@ class CartPole:
         del task
         return jnp.stack(state[:4])
 
-    def privileged(self, task: CartPoleTask, state: CartPoleState) -> Float[Array, " 5"]:
-        """The logarithm of each physical number over the standard one."""
+    def privileged(self, task: CartPoleTask, state: CartPoleState) -> Float[Array, " 6"]:
+        """The logarithm of each physical number over the standard one, and the sign of the force."""
         del state
-        return jnp.log(jnp.stack(task) / jnp.array(STANDARD))
+        scale = jnp.log(jnp.abs(jnp.stack(task)) / jnp.array(STANDARD))
+        return jnp.append(scale, jnp.sign(task.force))

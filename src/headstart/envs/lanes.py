@@ -21,7 +21,7 @@ from headstart.types import Env, EnvState, Task, TimeStep
 class Lanes(NamedTuple):
     """`N` environments: the row of the task table each plays, that task, and the environment's state."""
 
-    index: Int[Array, " N"]
+    row: Int[Array, " N"]
     task: Task
     state: EnvState
 
@@ -59,14 +59,14 @@ def step(
     env: Env, tasks: PyTree, lanes: Lanes, action: Array, key: PRNGKeyArray, pinned: bool = False
 ) -> tuple[Lanes, TimeStep]:
     """Advance all lanes one step and reset those whose episode ended; `action` is `[N, ...]`."""
-    n = lanes.index.shape[0]
+    n = lanes.row.shape[0]
     k_step, k_task, k_reset = jr.split(key, 3)
     state, out = jax.vmap(env.step)(lanes.task, lanes.state, action, jr.split(k_step, n))
     last = out.terminated | out.truncated
     final_obs = jax.vmap(env.observe)(lanes.task, state) if env.spec.truncates else None
 
     def start_again() -> Lanes:
-        index = lanes.index if pinned else jr.randint(k_task, (n,), 0, _table_size(tasks))
+        index = lanes.row if pinned else jr.randint(k_task, (n,), 0, _table_size(tasks))
         task = lanes.task if pinned else _gather(tasks, index)
         fresh = Lanes(index, task, jax.vmap(env.reset)(task, jr.split(k_reset, n)))
         return _where(last, fresh, lanes._replace(state=state))

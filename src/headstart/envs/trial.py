@@ -78,7 +78,12 @@ class Trial:
         inner = self.env.spec
         obs = TrialObs(inner.obs, inner.action, inner.reward, Discrete(2))  # pyright: ignore[reportArgumentType]
         return Spec(
-            obs, inner.action, inner.horizon, _seen(inner.privileged), episodes=self.episodes, reward=inner.reward
+            obs,
+            inner.action,
+            inner.horizon,
+            _seen(inner.privileged),
+            episodes=self.episodes,
+            reward=inner.reward,
         )
 
     def reset(self, task: Task, key: PRNGKeyArray) -> TrialState:
@@ -90,7 +95,9 @@ class Trial:
             jnp.bool_(True),
         )
 
-    def step(self, task: Task, state: TrialState, action: Array, key: PRNGKeyArray) -> tuple[TrialState, Step]:
+    def step(
+        self, task: Task, state: TrialState, action: Array, key: PRNGKeyArray
+    ) -> tuple[TrialState, Step]:
         k_step, k_reset = jr.split(key)
         inner, out = self.env.step(task, state.inner, action, k_step)
         ended = out.terminated | out.truncated

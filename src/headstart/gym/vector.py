@@ -173,7 +173,7 @@ class SuiteVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     def _played(self, carry: Lanes) -> np.ndarray:
         """The index in the split of the task that each lane plays."""
-        index = np.array(carry.index, np.int64)
+        index = np.array(carry.row, np.int64)
         return index if self._rows is None else self._rows[index]
 
     def _info(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def _gates(key: PRNGKeyArray, i: int, o: int, n: int) -> Float[Array, "no i"]:
 class GRU(eqx.Module):
     """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078; reset gate after the product, as in cuDNN).
 
-        r, z = σ(W x + U h)     c = tanh(W x + r ⊙ U h)     h' = z ⊙ h + (1 - z) ⊙ c
+    r, z = σ(W x + U h)     c = tanh(W x + r ⊙ U h)     h' = z ⊙ h + (1 - z) ⊙ c
     """
 
     input: Float[Array, "h3 i"]
@@ -65,7 +65,7 @@ class GRU(eqx.Module):
 class LSTM(eqx.Module):
     """Long short-term memory with forget-gate bias 1 (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
 
-        i, f, o = σ(W x + U h)   g = tanh(W x + U h)   c' = f ⊙ c + i ⊙ g   h' = o ⊙ tanh(c')
+    i, f, o = σ(W x + U h)   g = tanh(W x + U h)   c' = f ⊙ c + i ⊙ g   h' = o ⊙ tanh(c')
     """
 
     input: Float[Array, "h4 i"]
@@ -179,5 +179,3 @@ def unroll(
         return jax.vmap(cell)(memory, *inputs)
 
     return jax.lax.scan(step, memory, (x, first))
-
-

@@ -11,7 +11,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from headstart.types import Box, Discrete, MultiDiscrete, Space
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu, "silu": jax.nn.silu}
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+}
 
 
 class Dense(eqx.Module):
@@ -90,7 +94,9 @@ class Conv(eqx.Module):
     layers: tuple[eqx.nn.Conv2d, ...]
     size: int = eqx.field(static=True)
 
-    def __init__(self, key: PRNGKeyArray, shape: tuple[int, ...], channels: tuple[int, ...] = (16, 32, 32)) -> None:
+    def __init__(
+        self, key: PRNGKeyArray, shape: tuple[int, ...], channels: tuple[int, ...] = (16, 32, 32)
+    ) -> None:
         h, w, c = shape
         kernels = ((8, 4), (4, 2), (3, 1)) if min(h, w) >= 64 else ((4, 2), (3, 2), (3, 1))
         layers: list[eqx.nn.Conv2d] = []
@@ -119,7 +125,9 @@ class Torso(eqx.Module):
         k_conv, k_mlp = jr.split(key)
         leaves = jax.tree.leaves(spaces)
         images = [leaf for leaf in leaves if _is_image(leaf)]
-        self.convs = tuple(Conv(k, leaf.shape) for k, leaf in zip(jr.split(k_conv, len(images)), images, strict=True))
+        self.convs = tuple(
+            Conv(k, leaf.shape) for k, leaf in zip(jr.split(k_conv, len(images)), images, strict=True)
+        )
         flat = sum(_space_size(leaf) for leaf in leaves if not _is_image(leaf))
         entering = flat + sum(conv.size for conv in self.convs)
         self.mlp = MLP(k_mlp, entering, widths, activation)

@@ -26,7 +26,9 @@ class Categorical(NamedTuple):
 
     def log_prob(self, action: Int[Array, "*b"]) -> Float[Array, "*b"]:
         log_p = jax.nn.log_softmax(self.logits)
-        chosen = jax.nn.one_hot(action, self.logits.shape[-1])  # a gather's gradient is a slow scatter on a CPU
+        chosen = jax.nn.one_hot(
+            action, self.logits.shape[-1]
+        )  # a gather's gradient is a slow scatter on a CPU
         return jnp.sum(log_p * chosen, axis=-1)
 
     def entropy(self) -> Float[Array, "*b"]:

@@ -24,7 +24,9 @@ class Moments(NamedTuple):
             return old + rate * (new - old)
 
         return Moments(
-            towards(self.mean, x.mean()), towards(self.square, (x**2).mean()), towards(self.weight, jnp.float32(1.0))
+            towards(self.mean, x.mean()),
+            towards(self.square, (x**2).mean()),
+            towards(self.weight, jnp.float32(1.0)),
         )
 
     @property

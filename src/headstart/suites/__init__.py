@@ -30,7 +30,9 @@ def _parse(text: str, default: Any, option: str, name: str) -> Any:
     try:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
-        raise UsageError(f"option {option} of suite {name} is of type {kind.__name__}, not '{text}'.") from None
+        raise UsageError(
+            f"option {option} of suite {name} is of type {kind.__name__}, not '{text}'."
+        ) from None
 
 
 def options(name: str) -> dict[str, Any]:
