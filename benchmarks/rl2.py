@@ -51,12 +51,24 @@ def main() -> None:
     def watch(progress: Progress) -> None:
         minutes = (time.process_time() - cpu) / 60
         curve.append({"steps": progress.steps, "return": progress.episode_return, "cpu_minutes": minutes})
-        print(f"{progress.steps:>12,} steps  return {progress.episode_return:8.3f}  {minutes:6.2f} cpu min", flush=True)
+        print(
+            f"{progress.steps:>12,} steps  return {progress.episode_return:8.3f}  {minutes:6.2f} cpu min",
+            flush=True,
+        )
 
     trained = hs.train(
-        suite=suite, agent="rl2", config=settings(changes, steps), steps=steps, lanes=lanes, seed=args.seed, watch=watch
+        suite=suite,
+        agent="rl2",
+        config=settings(changes, steps),
+        steps=steps,
+        lanes=lanes,
+        seed=args.seed,
+        watch=watch,
     )
-    spent = {"wall_minutes": (time.perf_counter() - wall) / 60, "cpu_minutes": (time.process_time() - cpu) / 60}
+    spent = {
+        "wall_minutes": (time.perf_counter() - wall) / 60,
+        "cpu_minutes": (time.process_time() - cpu) / 60,
+    }
     OUT.mkdir(parents=True, exist_ok=True)
     command = f"python -m benchmarks.rl2 {args.case} --seed {args.seed}"
     prior = dataclasses.replace(trained.prior, name=f"rl2-{args.case}")

@@ -35,7 +35,9 @@ class Corridor:
         return None
 
 
-suite = Suite("corridor", Trial(Corridor(), episodes=5), sample=lambda key: jr.bernoulli(key).astype(jnp.int32))
+suite = Suite(
+    "corridor", Trial(Corridor(), episodes=5), sample=lambda key: jr.bernoulli(key).astype(jnp.int32)
+)
 learner = agent("rl2", suite.env.spec, unroll=20)
 tasks = jnp.array([0, 1])
 carry = jit.start(learner, suite.env, tasks, jr.key(0), 32)

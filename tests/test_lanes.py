@@ -189,7 +189,7 @@ def test_no_random_number_is_used_twice() -> None:
 def test_one_key_gives_one_run_and_another_key_another() -> None:
     first, again, other = (play(Counting(True), TABLE, steps=20, seed=seed) for seed in (0, 0, 1))
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, first, again)))
-    assert not np.array_equal(first.row, other.row)
+    assert not np.array_equal(first.index, other.index)
 
 
 def test_privileged_views_are_one_a_lane_or_none() -> None:

@@ -45,5 +45,7 @@ class Meter:
           BudgetSpentError: if fewer are left; nothing is counted then.
         """
         if steps > self.left:
-            raise BudgetSpentError(f"{steps} steps were asked for with {self.left} of {self.budget.steps} left.")
+            raise BudgetSpentError(
+                f"{steps} steps were asked for with {self.left} of {self.budget.steps} left."
+            )
         self.spent += steps

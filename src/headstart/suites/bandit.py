@@ -5,7 +5,16 @@ from headstart.envs.trial import Trial
 from headstart.errors import UsageError
 from headstart.tasks import Suite
 
-_RULES = ("random", "greedy", "epsilon-greedy", "thompson", "optimistic-thompson", "ucb1", "gittins", "best-arm")
+_RULES = (
+    "random",
+    "greedy",
+    "epsilon-greedy",
+    "thompson",
+    "optimistic-thompson",
+    "ucb1",
+    "gittins",
+    "best-arm",
+)
 
 
 def _bandit(env: Bandit, pulls: int, about: str) -> Suite:
@@ -18,9 +27,13 @@ def _bandit(env: Bandit, pulls: int, about: str) -> Suite:
 
 def bernoulli(arms: int = 5, pulls: int = 100) -> Suite:
     """Bernoulli arms with probabilities drawn from U(0, 1) (Duan et al. 2016, table 1)."""
-    return _bandit(Bandit(arms, "bernoulli"), pulls, "Bernoulli arms, p ~ U(0,1); score: total reward of a trial")
+    return _bandit(
+        Bandit(arms, "bernoulli"), pulls, "Bernoulli arms, p ~ U(0,1); score: total reward of a trial"
+    )
 
 
 def gaussian(arms: int = 5, pulls: int = 100) -> Suite:
     """Gaussian arms of unit variance with means drawn from N(0, 1)."""
-    return _bandit(Bandit(arms, "gaussian"), pulls, "Gaussian arms, mean ~ N(0,1); score: total reward of a trial")
+    return _bandit(
+        Bandit(arms, "gaussian"), pulls, "Gaussian arms, mean ~ N(0,1); score: total reward of a trial"
+    )
