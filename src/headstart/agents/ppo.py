@@ -137,7 +137,10 @@ def ppo(spec: Spec, config: PPOConfig) -> Agent:
         count = state.steps + t_n[0] * t_n[1]
         return PPOState(network, opt_state, moments, count), jax.tree.map(jnp.mean, metrics)
 
-    return Agent(init, pg.memory(spec, config.network), act, update, unroll=config.unroll, learns=True)
+    def adopt(fresh: PPOState, trained: PPOState) -> PPOState:
+        return fresh._replace(network=trained.network, moments=trained.moments)
+
+    return Agent(init, pg.memory(spec, config.network), act, update, adopt, unroll=config.unroll, learns=True)
 
 
 def _loss(
