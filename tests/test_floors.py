@@ -14,7 +14,7 @@ FLOORS = [
     {"suites", "loops"},
     {"protocol", "gym"},
     {"reports", "contest"},
-    {"cli", "__init__", "__main__"},
+    {"cli", "commands", "_console", "__init__", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 STRANGERS = {
