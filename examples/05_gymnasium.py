@@ -23,7 +23,7 @@ for episode in range(2 if SMOKE else 10):
         score, ended = score + reward, terminated or truncated
     print(f"task {info['task']:3d}: {score:3.0f} steps")
 
-# Many at once, on tasks no training split holds: one compiled program steps all lanes and resets those that end.
+# Many at once, on tasks no training split holds: one compiled program steps and resets all lanes.
 envs = gymnasium.make_vec("headstart/cartpole-v0", num_envs=8 if SMOKE else 256, split="test")
 obs, info = envs.reset(seed=0)
 ends = 0

@@ -94,12 +94,24 @@ def test_tasks_are_log_uniform_around_the_standard():
     assert np.all((np.array(LOW) < np.array(STANDARD)) & (np.array(STANDARD) < np.array(HIGH)))
 
 
-def test_privileged_is_zero_at_the_standard_and_tells_every_task_apart():
+def test_privileged_tells_the_physics():
     env = CartPole()
     state = env.reset(standard(), jr.key(0))
-    np.testing.assert_allclose(env.privileged(standard(), state), 0.0, atol=1e-6)
-    heavy = standard()._replace(mass_cart=jnp.float32(2.0))
-    np.testing.assert_allclose(env.privileged(heavy, state), [np.log(2.0), 0, 0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(env.privileged(standard(), state), [0, 0, 0, 0, 0, 1], atol=1e-6)
+    other = standard()._replace(mass_cart=jnp.float32(2.0), force=jnp.float32(-10.0))
+    np.testing.assert_allclose(env.privileged(other, state), [np.log(2.0), 0, 0, 0, 0, -1], atol=1e-6)
+
+
+def test_mirrored_tasks_swap_left_and_right(step):
+    chosen = suite("cartpole", mirrored=True)
+    force = chosen.split("test").tasks.force
+    assert abs((force < 0).mean() - 0.5) < 4 * 0.5 / np.sqrt(1000)
+    assert (suite("cartpole").split("test").tasks.force > 0).all()
+    state = _state(np.array([0.1, -0.2, 0.05, 0.3]))
+    swapped = standard()._replace(force=-standard().force)
+    for action in (0, 1):
+        mirror, _ = chosen.env.step(swapped, state, jnp.int32(1 - action), jr.key(0))
+        np.testing.assert_allclose(_values(mirror), _values(step(state, jnp.int32(action))[0]), rtol=1e-6)
 
 
 def test_lanes_bootstrap_from_the_state_that_fell():

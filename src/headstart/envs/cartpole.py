@@ -29,8 +29,8 @@ THETA_LIMIT = 12 * 2 * np.pi / 360
 
 
 class CartPoleTask(NamedTuple):
-    """The physics: masses in kg, half the pole's length in m, the push in N (to the right where the action is 1, so
-    that a negative one swaps left and right), gravity in m/s²; scalars.
+    """The physics: masses in kg, half the pole's length in m, the push in N (negative where left and right are
+    swapped), gravity in m/s²; scalars.
     """
 
     mass_cart: Float[Array, ""]
@@ -46,7 +46,7 @@ STANDARD = CartPoleTask(1.0, 0.1, 0.5, 10.0, 9.8)  # pyright: ignore[reportArgum
 LOW = CartPoleTask(0.5, 0.05, 0.25, 5.0, 4.9)  # pyright: ignore[reportArgumentType]
 HIGH = CartPoleTask(2.0, 0.5, 1.0, 20.0, 19.6)  # pyright: ignore[reportArgumentType]
 
-_REWARD = Box((), 1.0, 1.0)
+_REWARD = Box((), 0.0, 1.0)  # a step pays 1; the 0 is what a trial shows before its first step
 
 
 class CartPoleState(NamedTuple):

@@ -15,11 +15,19 @@ _PAPER, _INK, _TEXT, _FAINT = "#fbfaf7", "#2b3a55", "#5b6474", "#b9b4a8"
 _POLE, _AXLE, _RED, _RED_FAINT = "#d98c3f", "#fbe3c6", "#c8473b", "#eec1ba"
 
 
-def cartpole(episodes: int = 0) -> Suite:
-    """Cart-pole; `episodes` > 0 plays that many of one task's episodes as one trial (RL²)."""
+def cartpole(episodes: int = 0, mirrored: bool = False) -> Suite:
+    """Cart-pole.
+
+    Args:
+      episodes: 0 plays single episodes; 1 and more make a trial of that many (RL²).
+      mirrored: swap left and right in half of the tasks, which an agent can only find out by pushing.
+
+    Raises:
+      UsageError: if `episodes` is negative.
+    """
     if episodes < 0:
         raise UsageError(f"cart-pole has no {episodes} episodes; 0 is one plain episode, 1 and more a trial.")
-    env = CartPole()
+    env = CartPole(mirrored=mirrored)
     return Suite(
         "cartpole",
         Trial(env, episodes) if episodes else env,
@@ -37,9 +45,10 @@ def render(task: CartPoleTask, states: CartPoleState | TrialState) -> UInt8[np.n
     fallen, the posts the ends of the track; the caption tells the physics.
     """
     body = states.inner if isinstance(states, TrialState) else states
+    mirror = " mirrored" if task.force < 0 else ""
     caption = (
         f"cart {task.mass_cart:.2f} kg   pole {task.mass_pole:.2f} kg, {2 * task.length:.2f} m   "
-        f"push {task.force:.1f} N   gravity {task.gravity:.1f} m/s/s"
+        f"push {abs(task.force):.1f} N{mirror}   gravity {task.gravity:.1f} m/s/s"
     )
     places = zip(np.asarray(body.x), np.asarray(body.theta), np.asarray(body.t), strict=True)
     return np.stack(
