@@ -5,7 +5,7 @@ Shapes are written `[T, N, ...]`: T steps in time, N lanes advanced together. `P
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
@@ -75,12 +75,16 @@ class Spec:
 
 
 class Foresight(NamedTuple):
-    """A privileged view together with a ceiling: about how much undiscounted reward is still to come in this episode (trial)
-    for one who knows the task. A critic given it need only learn what ignorance costs. In a `Spec`, a pair of spaces.
+    """A privileged view, and how much undiscounted reward is still to come in this episode (trial) for one who knows the task.
+
+    `ceiling` is that expectation (or about that), a scalar; `after` the same for each action `[A]`, should it be taken now, or
+    None where that is not known. A critic with foresight need only learn what ignorance costs, and `after` takes the luck of
+    rewards and transitions out of what it learns from. In a `Spec`, spaces.
     """
 
     view: PyTree
     ceiling: Any
+    after: Any = None
 
 
 class Step(NamedTuple):
@@ -134,6 +138,7 @@ class Rollout(NamedTuple):
     memory_after: Memory
 
 
+@runtime_checkable
 class Env(Protocol):
     """A pure environment: one episode of one task. All functions are unbatched and traceable."""
 
@@ -151,6 +156,7 @@ class Env(Protocol):
     def privileged(self, task: Task, state: EnvState) -> PyTree: ...
 
 
+@runtime_checkable
 class HostLanes(Protocol):
     """`N` lanes of a foreign simulator, stepped from the host with NumPy arrays."""
 

@@ -24,6 +24,11 @@ class LearnerState(NamedTuple):
     steps: Int[Array, ""]
 
 
+def adopt(fresh: LearnerState, trained: LearnerState) -> LearnerState:
+    """A fresh state with the trained weights."""
+    return fresh._replace(network=trained.network)
+
+
 class Acted(NamedTuple):
     """What `act` leaves for `update`: log π(a|o), and the critic's features, so that values need no second
     pass."""
@@ -80,23 +85,37 @@ def advantages(
     """
     steps = rollout.transitions
 
-    def value(features: Features, privileged: PyTree) -> Array:
-        learned = moments.centre + moments.scale * network.value(features, privileged)
-        return network.ceiling(privileged) + learned
+    def learned(features: Features, privileged: PyTree) -> Array:
+        return moments.centre + moments.scale * network.value(features, privileged)
 
-    value_t = value(Features(steps.extras.critic, steps.extras.critic), steps.privileged)
+    learned_t = learned(Features(steps.extras.critic, steps.extras.critic), steps.privileged)
     _, after = network.step(rollout.memory_after, rollout.timestep.obs, rollout.timestep.first)
-    value_end = value(after, rollout.privileged)
-    next_value_t = jnp.concatenate([value_t[1:], value_end[None]])
+    learned_end = learned(after, rollout.privileged)
+    next_learned_t = jnp.concatenate([learned_t[1:], learned_end[None]])
     if steps.final_obs is not None:
         truncated = steps.last & (steps.discount > 0)
-        next_value_t = jnp.where(
-            truncated, value(_final_features(network, rollout), steps.privileged), next_value_t
-        )
+        final = learned(_final_features(network, rollout), steps.privileged)
+        next_learned_t = jnp.where(truncated, final, next_learned_t)
+    discount_t = gamma * steps.discount
+    reward_t = _short_of_ceiling(rollout, discount_t) if network.foresight else steps.reward
     estimate = jax.vmap(lambda_advantage, in_axes=(1, 1, 1, 1, 1, None), out_axes=1)
-    advantage = estimate(steps.reward, gamma * steps.discount, steps.last, value_t, next_value_t, lam)
-    target = advantage + value_t - network.ceiling(steps.privileged)
-    return Advantages(advantage, target, value_t)
+    advantage = estimate(reward_t, discount_t, steps.last, learned_t, next_learned_t, lam)
+    value = learned_t + (steps.privileged.ceiling if network.foresight else 0.0)
+    return Advantages(advantage, advantage + learned_t, value)
+
+
+def _short_of_ceiling(rollout: Rollout, discount_t: Float[Array, "T n"]) -> Float[Array, "T n"]:
+    """What step t added to the ceiling c, most often a loss: after_t[a_t] - c_t, or where that is not known
+    r_t + γ_t c_{t+1} - c_t.
+    """
+    steps, seen_t = rollout.transitions, rollout.transitions.privileged
+    if seen_t.after is not None:
+        chosen = jax.nn.one_hot(steps.action, seen_t.after.shape[-1])
+        return (seen_t.after * chosen).sum(-1) - seen_t.ceiling
+    next_ceiling = jnp.concatenate([seen_t.ceiling[1:], rollout.privileged.ceiling[None]])
+    truncated = steps.last & (steps.discount > 0)
+    next_ceiling = jnp.where(truncated, seen_t.ceiling, next_ceiling)
+    return steps.reward + discount_t * next_ceiling - seen_t.ceiling
 
 
 def _final_features(network: ActorCritic, rollout: Rollout) -> Features:

@@ -131,7 +131,7 @@ def ppo(spec: Spec, config: PPOConfig) -> Agent:
             start = jax.tree.map(lambda x: x[rows], rollout.memory)
             gradient, metrics = jax.grad(_loss, has_aux=True)(network, part, start, config, left)
             network, opt_state = pg.descend(adam, gradient, opt_state, network, config.lr * left)
-            return (network, opt_state), metrics | {"grad_norm": optax.global_norm(gradient)}
+            return (network, opt_state), metrics | {"grad_norm": optax.tree.norm(gradient)}
 
         (network, opt_state), metrics = jax.lax.scan(descend, (state.network, state.optimiser), order)
         count = state.steps + t_n[0] * t_n[1]
@@ -177,6 +177,7 @@ RL2 = Entry(
         epochs=3,
         lr=1e-3,
         gamma=1.0,
+        lam=0.97,
         entropy_bonus=0.02,
         standardise_values=True,
     ),

@@ -34,7 +34,7 @@ class Bandit:
             (),
             Discrete(self.arms),
             horizon=1,
-            privileged=Foresight(Box((self.arms,)), Box(())),
+            privileged=Foresight(Box((self.arms,)), Box(()), Box((self.arms,))),
             reward=reward,
         )
 
@@ -64,4 +64,4 @@ class Bandit:
     def privileged(self, task: BanditTask, state: tuple[()]) -> Foresight:
         """Each arm's mean; the ceiling is the best arm's."""
         del state
-        return Foresight(task.mean, task.mean.max())
+        return Foresight(task.mean, task.mean.max(), task.mean)

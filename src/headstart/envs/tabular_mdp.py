@@ -56,7 +56,7 @@ class TabularMDP:
             obs=Discrete(self.states),
             action=Discrete(self.actions),
             horizon=self.horizon,
-            privileged=Foresight(Box((self.actions + 2,)), Box(())),
+            privileged=Foresight(Box((self.actions + 2,)), Box(()), Box((self.actions,))),
         )
 
     def sample(self, key: PRNGKeyArray) -> TabularTask:
@@ -89,7 +89,8 @@ class TabularMDP:
         return state.s
 
     def privileged(self, task: TabularTask, state: TabularState) -> Foresight:
-        """q*_t(s,·) and v*_0(s_0), both divided by the horizon, the share of the episode played; v*_t(s)."""
+        """q*_t(s,·) and v*_0(s_0), both divided by the horizon, the share of the episode played; v*_t(s); q*_t(s,·)."""
         played = state.t.astype(jnp.float32) / self.horizon
-        values = jnp.append(task.q[state.t, state.s], task.q[0, 0].max())
-        return Foresight(jnp.append(values / self.horizon, played), values[:-1].max())
+        q = task.q[state.t, state.s]
+        seen = jnp.append(jnp.append(q, task.q[0, 0].max()) / self.horizon, played)
+        return Foresight(seen, q.max(), q)

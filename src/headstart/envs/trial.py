@@ -58,7 +58,7 @@ def _seen(inner: PyTree) -> PyTree:
         return None
     progress: Any = Box((), 0.0, 1.0)
     if isinstance(inner, Foresight):
-        return Foresight(TrialPrivileged(inner.view, progress), inner.ceiling)
+        return Foresight(TrialPrivileged(inner.view, progress), inner.ceiling, inner.after)
     return TrialPrivileged(inner, progress)
 
 
@@ -120,4 +120,6 @@ class Trial:
             return TrialPrivileged(now, progress)
         fresh: Foresight = self.env.privileged(task, self.env.reset(task, jr.key(0)))
         to_begin = jnp.maximum(self.episodes - 1 - state.episode, 0).astype(jnp.float32)
-        return Foresight(TrialPrivileged(now.view, progress), now.ceiling + to_begin * fresh.ceiling)
+        later = to_begin * fresh.ceiling
+        after = None if now.after is None else now.after + later
+        return Foresight(TrialPrivileged(now.view, progress), now.ceiling + later, after)

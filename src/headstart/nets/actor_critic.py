@@ -135,7 +135,7 @@ class ActorCritic(eqx.Module):
     def value(self, features: Features, privileged: PyTree) -> Float[Array, "*b"]:
         """v(features, privileged), for any leading axes; `privileged` is ignored unless the config asks for it.
 
-        With foresight it is only what is to be added to `ceiling(privileged)`.
+        With foresight it is only what is to be added to the ceiling.
         """
         shape = features.critic.shape[:-1]
 
@@ -148,7 +148,3 @@ class ActorCritic(eqx.Module):
         for _ in shape:
             one = jax.vmap(one)
         return one(features.critic, seen)
-
-    def ceiling(self, privileged: PyTree) -> Float[Array, "*b"]:
-        """What one who knows the task could still collect; 0 without foresight."""
-        return privileged.ceiling if self.foresight else jnp.float32(0.0)
