@@ -2,9 +2,6 @@
 annotations are checked at run time. `--all` adds the tests marked slow.
 """
 
-import importlib
-from typing import runtime_checkable
-
 import jax
 import pytest
 from jaxtyping import install_import_hook
@@ -13,12 +10,6 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 install_import_hook("headstart", "beartype.beartype")
-
-# beartype refuses to decorate what takes a protocol that isinstance cannot ask about, so these become askable
-# before anything else of headstart is imported.
-_types = importlib.import_module("headstart.types")
-for _protocol in (_types.Env, _types.HostLanes):
-    runtime_checkable(_protocol)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -36,14 +36,17 @@ class Meter:
         seconds = self.budget.seconds
         if seconds is not None and time.monotonic() - self._start >= seconds:
             return 0
-        return self.budget.steps - self.spent
+        return max(self.budget.steps - self.spent, 0)
 
     def spend(self, steps: int) -> None:
         """Count `steps` more.
 
         Raises:
           BudgetSpentError: if fewer are left; nothing is counted then.
+          ValueError: if `steps` is negative: nothing is given back.
         """
+        if steps < 0:
+            raise ValueError(f"steps are spent, never given back: {steps}")
         if steps > self.left:
             raise BudgetSpentError(
                 f"{steps} steps were asked for with {self.left} of {self.budget.steps} left."

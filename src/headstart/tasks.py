@@ -8,7 +8,7 @@ a sceptical reader can put one task into two roles.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, get_args
 
 import jax
@@ -56,6 +56,15 @@ def has_role(role: Role, hashed: UInt32[Array, "*n"]) -> Array:
     low, high = _SHARE[role]
     eighth = hashed >> 29
     return (eighth >= low) & (eighth < high)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _candidates(
+    sample: Callable[[PRNGKeyArray], Task], role: Role, key: PRNGKeyArray, batch: Int[Array, ""]
+) -> tuple[PyTree, Array]:
+    """A batch of tasks `[_DRAWS, ...]` of the distribution, and which of them have the role."""
+    tasks = jax.vmap(sample)(jr.split(jr.fold_in(key, batch), _DRAWS))
+    return tasks, has_role(role, jax.vmap(task_hash)(tasks))
 
 
 @dataclass(frozen=True)
@@ -133,16 +142,11 @@ class Suite:
     def _sampler(self, role: Role) -> Callable[[PRNGKeyArray, int], PyTree]:
         """A function `(key, n) -> [n, ...]` that samples tasks of one role by rejection on their hash."""
 
-        @jax.jit
-        def candidates(key: PRNGKeyArray, batch: Int[Array, ""]) -> tuple[PyTree, Array]:
-            tasks = jax.vmap(self.sample)(jr.split(jr.fold_in(key, batch), _DRAWS))
-            return tasks, has_role(role, jax.vmap(task_hash)(tasks))
-
         def draw(key: PRNGKeyArray, n: int) -> PyTree:
             kept: list[PyTree] = []
             found = 0
             for batch in range(100 + 32 * n // _DRAWS):
-                tasks, mask = jax.device_get(candidates(key, jnp.int32(batch)))
+                tasks, mask = jax.device_get(_candidates(self.sample, role, key, jnp.int32(batch)))
                 kept.append(jax.tree.map(lambda leaf, mask=mask: leaf[mask], tasks))
                 found += int(mask.sum())
                 if found >= n:

@@ -25,7 +25,7 @@ def _versioned(name: str) -> str:
     return max(versions, key=lambda known: int(known.rsplit("-v", 1)[1])) if versions else name
 
 
-def _parse(text: str, default: Any, option: str, name: str) -> Any:
+def _parse(text: Any, default: Any, option: str, name: str) -> Any:
     kind = type(default)
     try:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
@@ -66,10 +66,7 @@ def suite(name: str, **chosen: Any) -> Suite:
     for option in given:
         if option not in defaults:
             raise unknown(f"option of suite {base}", option, defaults)
-    values = {
-        option: _parse(value, defaults[option], option, base) if isinstance(value, str) else value
-        for option, value in given.items()
-    }
+    values = {option: _parse(value, defaults[option], option, base) for option, value in given.items()}
     changed = {option: value for option, value in sorted(values.items()) if value != defaults[option]}
     canonical = ",".join(f"{option}={value}" for option, value in changed.items())
     return dataclasses.replace(build(**values), name=f"{base}:{canonical}" if canonical else base)
