@@ -1,0 +1,227 @@
+"""One self-contained HTML page from results: headline, tables, figures, pictures, settings, commands."""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart.errors import RunError, UsageError
+from headstart.reports import canvas, figures
+from headstart.reports.headline import decimals, noun, number, parts
+from headstart.reports.summary import summary
+from headstart.results import Result, write_text
+
+_MIME = {
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".mp4": "video/mp4",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+}
+
+
+_BADGES = {"ceiling": "sees the task", "learner": "learned", "rule": ""}
+
+
+def _picture(caption: str, path: Path) -> dict[str, str]:
+    """A picture or film as a data URI."""
+    kind = _MIME.get(path.suffix.lower())
+    if kind is None:
+        raise UsageError(f"{path} is no picture a page can show; choose from: {', '.join(sorted(_MIME))}.")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the picture {path} cannot be read ({error.strerror}).") from None
+    uri = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return {"caption": caption, "uri": uri, "kind": kind.partition("/")[0]}
+
+
+def _span(values: Sequence[float] | None, d: int) -> str:
+    return "" if values is None or None in values else f"{number(values[0], d)} to {number(values[1], d)}"
+
+
+def _signed(x: float | None, d: int) -> str:
+    """A difference with its sign; empty where there is none."""
+    return "" if x is None else ("+" if x > 0 else "") + number(x, d)
+
+
+def _verdict(gap: Sequence[float] | None) -> str:
+    """Whether an interval of a difference lies on one side of zero."""
+    if gap is None or None in gap or gap[0] <= 0 <= gap[1]:
+        return ""
+    return "better" if gap[0] > 0 else "worse"
+
+
+def _row(agent: dict[str, Any], look: canvas.Look, d: int) -> dict[str, Any]:
+    """One line of a group's table, as text."""
+    versus = agent["versus"] or {}
+    percent = [100 * v for v in versus.get("probability_interval") or () if v is not None]
+    gap = versus.get("difference_interval")
+    seeds = len(agent["seeds"])
+    return {
+        "name": agent["name"],
+        "role": agent["role"],
+        "variable": look.variable,
+        "mean": number(agent["mean"], d),
+        "se": "" if agent["se"] is None else number(agent["se"], d),
+        "iqm": number(agent["iqm"], d),
+        "iqm_span": _span(agent["iqm_interval"], d),
+        "better": f"{100 * versus['probability']:.1f} %" if versus.get("probability") is not None else "",
+        "better_span": _span(percent, 1) if len(percent) == 2 else "",
+        "gap": _signed(versus.get("difference"), d),
+        "gap_span": _span(gap, d),
+        "verdict": _verdict(gap) if agent["role"] == "learner" else "",
+        "badge": ", ".join(filter(None, [_BADGES[agent["role"]], f"{seeds} seeds" if seeds > 1 else ""])),
+    }
+
+
+def _text(value: Any) -> str:
+    """A setting or fact as a reader wants it.
+
+    >>> _text(0.0003), _text([1, 2]), _text(None), _text(100000)
+    ('0.0003', '1, 2', '–', '100\u202f000')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool | str):
+        return str(value).lower() if isinstance(value, bool) else value
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(v) for v in value)
+    if isinstance(value, int):
+        return number(float(value), 0)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _facts(group: dict[str, Any]) -> dict[str, Any]:
+    """A table of the suite's further figures, names and a line an agent; long lists are left to `--json`."""
+    names = list(dict.fromkeys(n for a in group["agents"] for n in a["facts"]))
+    lines = [(a["name"], [_text(a["facts"].get(n)) for n in names]) for a in group["agents"] if a["facts"]]
+    kept = [i for i in range(len(names)) if all(len(values[i]) <= 90 for _, values in lines)]
+    labels = [names[i].replace("_", " ") for i in kept]
+    return {
+        "names": labels,
+        "lines": [(name, [values[i] for i in kept]) for name, values in lines] if kept else [],
+    }
+
+
+def _settings(agent: dict[str, Any]) -> dict[str, Any]:
+    prior = agent["prior"] or {}
+    about = {"seeds": agent["seeds"], "steps taken": sum(agent["spent"])}
+    about |= {"budget of steps": agent["budget"]} if agent["budget"] else {}
+    about |= {f"prior: {k}": v for k, v in prior.items() if not isinstance(v, dict)}
+    if len(agent["training_seeds"]) > 1:
+        about["prior: seed"] = agent["training_seeds"]
+    return {
+        "name": agent["name"],
+        "config": {k: _text(v) for k, v in agent["config"].items()},
+        "about": {k: _text(v) for k, v in about.items()},
+    }
+
+
+def _section(groups: Sequence[dict[str, Any]], index: int, style: dict[str, canvas.Look]) -> dict[str, Any]:
+    """Group `index` as the template wants it."""
+    group = groups[index]
+    d = decimals(group["agents"])
+    _, options = parts(group["suite"])
+    title = noun(group["suite"])
+    rest = {k: v for k, v in options.items() if not (k == "arms" and "armed" in title)}
+    alike = [g for g in groups if (g["suite"], g["split"]) == (group["suite"], group["split"])]
+    seeds = sorted({len(a["seeds"]) for a in group["agents"]})
+    return {
+        "id": f"g{index}",
+        "title": title[:1].upper() + title[1:],
+        "options": ", ".join(f"{v} {k}" if v.isdigit() else f"{k} {v}" for k, v in rest.items()),
+        "which": f"tasks {group['fingerprint'][:6]}" if len(alike) > 1 else "",
+        "suite": group["suite"],
+        "split": group["split"],
+        "fingerprint": group["fingerprint"],
+        "only_rule": sum(a["role"] == "rule" for a in group["agents"]) == 1,
+        "tasks": number(float(group["tasks"]), 0),
+        "seeds": str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}",
+        "headline": group["headline"],
+        "notes": group["notes"],
+        "best_rule": group["best_rule"],
+        "ceiling": group["ceiling"],
+        "compared": any(a["versus"] for a in group["agents"]),
+        "rows": [_row(a, style[a["name"]], d) for a in group["agents"]],
+        "facts": _facts(group),
+        "figures": figures.drawings(group, style, f"g{index}"),
+        "settings": [_settings(a) for a in group["agents"]],
+    }
+
+
+def _emphasised(sentence: str) -> Any:
+    """The first number of a headline and the agent before it, made strong; everything else escaped."""
+    from markupsafe import Markup, escape
+
+    found = re.match(r"(.+?) (collects|scores) (\S+)", sentence)
+    if found is None:
+        return escape(sentence)
+    strong = Markup("<strong>{}</strong> {} <strong>{}</strong>").format(*found.groups())
+    return strong + escape(sentence[found.end() :])
+
+
+def page(
+    numbers: dict[str, Any], title: str, pictures: Mapping[str, Path] | None = None, command: str = ""
+) -> str:
+    """The page's HTML, from what `summary` returned."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    style = canvas.looks(numbers["groups"])
+    folder = Path(__file__).parent / "templates"
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["emphasised"] = _emphasised
+    commands = [command] if command else numbers["provenance"]["commands"]
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        headline=numbers["headline"],
+        sections=[_section(numbers["groups"], i, style) for i in range(len(numbers["groups"]))],
+        pictures=[_picture(caption, path) for caption, path in (pictures or {}).items()],
+        commands=commands,
+        versions=numbers["provenance"]["versions"],
+        commits=numbers["provenance"]["commits"],
+        palette=canvas.PALETTE,
+    )
+
+
+def report(
+    results: Sequence[Result],
+    path: Path,
+    title: str = "Learning to learn, measured",
+    pictures: Mapping[str, Path] | None = None,
+    command: str = "",
+) -> Path:
+    """Write one self-contained HTML page about some results.
+
+    Args:
+      results: of any suites; those on the same tasks share a table, others are kept apart.
+      path: the file to write; its folder is made if need be.
+      title: the page's first heading.
+      pictures: caption -> picture or film (png, jpg, gif, svg, webp, mp4), embedded.
+      command: what reproduces the page; without it the commands the results name.
+
+    Returns:
+      `path`.
+
+    Raises:
+      UsageError: if there are no results, one has no scores, a picture cannot be read, or `path` is a folder.
+      RunError: if the page cannot be written.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name the file the report is to be written to.")
+    text = page(summary(results), title, pictures, command)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"the folder {path.parent} could not be made ({error.strerror}).") from error
+    write_text(path, text)
+    return path
