@@ -23,11 +23,11 @@ OUT = Path(__file__).parent / "results" / "rl2"
 
 # suite, environment steps, lanes, test tasks, changed settings (network settings prefixed "network.")
 CASES: dict[str, tuple[str, int, int, int, dict[str, Any]]] = {
-    "bandit-5-10": ("bandit:arms=5,pulls=10", 15_000_000, 256, 10_000, {}),
-    "bandit-5-100": ("bandit:arms=5,pulls=100", 25_000_000, 256, 10_000, {}),
-    "bandit-10-100": ("bandit:arms=10,pulls=100", 25_000_000, 256, 10_000, {}),
+    "bandit-5-10": ("bandit:arms=5,pulls=10", 8_000_000, 256, 10_000, {}),
+    "bandit-5-100": ("bandit:arms=5,pulls=100", 18_000_000, 256, 10_000, {}),
+    "bandit-10-100": ("bandit:arms=10,pulls=100", 18_000_000, 256, 10_000, {}),
     "tabular-mdp-10": ("tabular-mdp:episodes=10", 25_000_000, 256, 10_000, {}),
-    "maze-small-rays": ("maze-small:obs=rays", 20_000_000, 256, 2_000, {}),
+    "maze-small-rays": ("maze-small:obs=rays", 12_000_000, 256, 2_000, {}),
 }
 
 
