@@ -52,7 +52,11 @@ def _bar(title: str) -> Generator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = ("[bold]{task.description}", "{task.completed:,.0f}/{task.total:,.0f} steps", "{task.fields[more]}")
+    columns = (
+        "[bold]{task.description}",
+        "{task.completed:,.0f}/{task.total:,.0f} steps",
+        "{task.fields[more]}",
+    )
     with Bar(
         TextColumn(columns[0]),
         BarColumn(),

@@ -5,19 +5,22 @@ one sentence and exit code 1; `--debug` shows the traceback.
 """
 
 import contextlib
-
 import importlib
 import io
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from headstart.errors import HeadstartError, UsageError, unknown
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("headstart.commands.demo:demo", "an agent that learned to learn against textbook rules, with a report"),
+    "demo": (
+        "headstart.commands.demo:demo",
+        "an agent that learned to learn against textbook rules, with a report",
+    ),
     "doctor": ("headstart.commands.doctor:doctor", "what this machine and installation can do"),
     "evaluate": ("headstart.commands.runs:evaluate", "score agents and priors on the same unseen tasks"),
     "list": ("headstart.commands.listing:listing", "suites, agents and priors"),
@@ -34,7 +37,9 @@ def _help() -> str:
 
     lines = [f"  {name:<10}{what}" for name, (_, what) in COMMANDS.items()]
     first = (about or "").splitlines()[0]
-    return "\n".join([first, "", _HELP, *lines, "", "  --version  print the version", "  --debug    show tracebacks"])
+    return "\n".join(
+        [first, "", _HELP, *lines, "", "  --version  print the version", "  --debug    show tracebacks"]
+    )
 
 
 def parse(kind: Any, args: list[str], command: str, default: Any = None) -> Any:
@@ -53,9 +58,20 @@ def parse(kind: Any, args: list[str], command: str, default: Any = None) -> Any:
     except SystemExit as stop:
         if not stop.code:
             raise
-        words = re.sub(r"[─│╭╮╰╯]+", " ", complaint.getvalue())
-        sentence = re.sub(r"\s+", " ", words).replace("Parsing error", "").strip()
-        raise UsageError(f"{sentence.split(' For full helptext')[0].rstrip('.')}; see headstart {command} --help.") from None
+        raise UsageError(f"{_sentence(complaint.getvalue())}; see headstart {command} --help.") from None
+
+
+def _sentence(box: str) -> str:
+    """What tyro draws as a box of several parts: its first part, and the options it thinks were meant."""
+    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
+    parts = re.split(r"─{3,}", " ".join(lines))
+    first = re.sub(r"^Error parsing [\w.-]+: (?!invalid)", "", " ".join(parts[0].split())).rstrip(".")
+    stray = re.match(r"Unrecognized options: (\S+?)(,|$)", first)
+    if stray is None:
+        return first
+    near = re.findall(r"(?:^|\s)(--[\w.-]+)", " ".join(p.partition(":")[2] for p in parts[1:-1]))
+    hint = f" (did you mean {' or '.join(near[:3])}?)" if near else ""
+    return f"there is no option {stray[1]}{hint}"
 
 
 def _run(args: list[str]) -> None:
@@ -81,15 +97,21 @@ def main() -> None:
         _run(args)
         sys.stdout.flush()
     except HeadstartError as error:
-        if debug:
-            raise
-        print(f"headstart: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        _stop(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
-        print("headstart: interrupted.", file=sys.stderr)
-        raise SystemExit(130) from None
+        _stop("interrupted.", 130, debug)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:  # what no rule foresaw: a full disk under a picture, memory, a mistake of ours
+        what = " ".join(str(error).split())[:300]
+        _stop(f"{type(error).__name__}: {what} (--debug shows where)", 1, debug)
+
+
+def _stop(sentence: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    print(f"headstart: {sentence}", file=sys.stderr)
+    raise SystemExit(code) from None
 
 
 __all__ = ["COMMANDS", "main", "parse"]

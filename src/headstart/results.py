@@ -4,7 +4,9 @@ A `Result` is one agent, one suite, one set of tasks, one seed. It is stored as 
 understood is refused with a sentence, never guessed at.
 """
 
+import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import math
@@ -19,6 +21,22 @@ from headstart.errors import RunError, UsageError
 
 SCHEMA = 1
 """The version of the format written here; newer ones are refused, older ones are read."""
+
+_KINDS: dict[str, type] = {
+    "suite": str,
+    "split": str,
+    "fingerprint": str,
+    "agent": str,
+    "config": dict,
+    "seed": int,
+    "budget": int,
+    "spent": int,
+    "scores": list,
+    "within": list,
+    "lengths": list,
+    "facts": dict,
+}
+"""What JSON must hold for a field, where a wrong kind would otherwise show only much later."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +91,22 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | found
 
 
+@functools.cache
 def commit() -> str:
-    """The commit of the working tree headstart runs from, "+" appended if it has changes; "" outside a checkout."""
+    """The commit of the working tree headstart runs from, "+" appended if it has changes; "" where it is installed."""
     here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        git = ["git", "-C", str(here)]
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        dirty = subprocess.run([*git, "status", "--porcelain", "--", str(here)], capture_output=True, text=True)
+        git("ls-files", "--error-unmatch", __file__)  # fails where headstart lies in somebody else's checkout
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+" if git("status", "--porcelain", "--", ".") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
 def _plain(value: Any) -> Any:
@@ -101,7 +125,7 @@ def to_json(result: Result) -> dict[str, Any]:
     return _plain(dataclasses.asdict(result))
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all.
 
     Raises:
@@ -109,13 +133,25 @@ def write_text(path: Path, text: str) -> None:
     """
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("w") as file:
-            file.write(text)
+        with part.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise RunError(f"{path} could not be written ({error.strerror}); what was saved before is kept.") from error
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        why = error.strerror or str(error)
+        raise RunError(f"{path} could not be written ({why}); what was saved before is kept.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, in UTF-8.
+
+    Raises:
+      RunError: if the disk is full or the folder cannot be written.
+    """
+    write_bytes(path, text.encode())
 
 
 def save(result: Result, path: Path) -> None:
@@ -129,39 +165,40 @@ def from_json(data: Any, where: str) -> Result:
     Raises:
       UsageError: if it is no result, lacks a field, or was written by a newer headstart.
     """
-    if not isinstance(data, dict) or "schema" not in data:
+    if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
         raise UsageError(f"{where} holds no headstart result.")
     if data["schema"] > SCHEMA:
         raise UsageError(
-            f"{where} was written by a newer headstart (schema {data['schema']}, this one reads up to {SCHEMA}); upgrade."
+            f"{where} was written by a newer headstart (schema {data['schema']}, this one reads up to {SCHEMA}); "
+            "upgrade to read it."
         )
     known = {f.name: f for f in dataclasses.fields(Result)}
-    missing = [n for n, f in known.items() if n not in data and f.default is f.default_factory is dataclasses.MISSING]
+    needed = [n for n, f in known.items() if f.default is f.default_factory is dataclasses.MISSING]
+    missing = [name for name in needed if name not in data]
     if missing:
         raise UsageError(f"{where} lacks {', '.join(missing)}; it is no complete headstart result.")
     values = {name: value for name, value in data.items() if name in known}
-    if values.get("curve") is not None:
-        values["curve"] = Curve(**values["curve"])
+    wrong = [n for n, kind in _KINDS.items() if n in values and not isinstance(values[n], kind)]
+    if wrong:
+        raise UsageError(f"{where} holds no readable {', '.join(wrong)}; it is no headstart result.")
+    try:
+        for name in ("scores", "within", "lengths"):
+            values[name] = _floats(values.get(name, []))
+        if values.get("curve") is not None:
+            curve = values["curve"]
+            values["curve"] = Curve([int(step) for step in curve["steps"]], _floats(curve["values"]))
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"{where} holds numbers that cannot be read; it is no headstart result.") from None
     return Result(**values)
 
 
-def load(path: Path) -> Result:
-    """Read one stored result.
-
-    Raises:
-      UsageError: if there is no such file, or it is truncated, foreign or newer.
-    """
-    try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UsageError(f"there is no result at {path}.") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as a result ({error}).") from None
-    return from_json(data, str(path))
+def _floats(values: list[float | None]) -> list[float]:
+    """What `_plain` made None is NaN again."""
+    return [math.nan if value is None else float(value) for value in values]
 
 
 def load_all(path: Path) -> list[Result]:
-    """All results in a file, a folder (any depth, `*.result.json` or `result.json`), or a file holding a list of them.
+    """All results in a file (one, or a list of them) or in a folder (any depth: `result.json` and `*.result.json`).
 
     Raises:
       UsageError: if nothing is found or something cannot be read.

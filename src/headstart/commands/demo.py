@@ -13,8 +13,9 @@ import numpy as np
 
 from headstart import _console, suites
 from headstart.cli import parse
-from headstart.commands.runs import show
+from headstart.commands.runs import show, writable
 from headstart.commands.watch import film
+from headstart.errors import UsageError
 from headstart.protocol import priors, training
 from headstart.protocol.evaluation import evaluate
 from headstart.protocol.priors import Prior
@@ -46,9 +47,7 @@ def _say(text: str) -> None:
 
 def _learn(options: DemoOptions) -> Prior:
     """Train RL² live on ten-pull bandits."""
-    wanted = TrainOptions(
-        _LIVE, "rl2", options.steps, lanes=128, seed=options.seed, chunks=20, evaluate_on=0
-    )
+    wanted = TrainOptions(_LIVE, "rl2", options.steps, lanes=128, seed=options.seed, chunks=20, evaluate_on=0)
     with _console.progress("RL² learns to learn on ten-pull bandits", quiet=options.json) as watch:
         return training.train(wanted, watch=watch).prior
 
@@ -67,7 +66,7 @@ def demo(args: list[str]) -> None:
     options: DemoOptions = parse(DemoOptions, args, "demo")
     from headstart.reports import page
 
-    options.out.mkdir(parents=True, exist_ok=True)
+    writable(options.out / "report.html")
     shipped = priors.shipped()
     games: dict[str, list[Prior]] = {}
     if options.steps:
@@ -76,6 +75,8 @@ def demo(args: list[str]) -> None:
         if name in shipped:
             prior = priors.load(shipped[name], name)
             games.setdefault(prior.suite, []).append(prior)
+    if not games:
+        raise UsageError("there is nothing to play: no prior comes with this package, and --steps is 0.")
     found: list[Result] = []
     for name, learned in games.items():
         _say(f"playing {options.tasks} unseen tasks of {name}")

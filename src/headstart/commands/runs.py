@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import shlex
+import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +36,11 @@ def train(args: list[str]) -> None:
     name = _chosen(args, "--agent", TrainOptions.agent)
     config = agents.entry(name).config
     fields = [
-        ("options", Annotated[TrainOptions, tyro.conf.arg(name="")], dataclasses.field(default_factory=TrainOptions)),
+        (
+            "options",
+            Annotated[TrainOptions, tyro.conf.arg(name="")],
+            dataclasses.field(default_factory=TrainOptions),
+        ),
         ("settings", type(config), dataclasses.field(default=config)),
         ("json", bool, dataclasses.field(default=False)),
     ]
@@ -42,14 +48,18 @@ def train(args: list[str]) -> None:
     kind.__doc__ = "Train an agent on a suite's training tasks. `--json` prints the result as JSON."
     chosen: Any = parse(kind, args, "train")
     with _console.progress(f"{name} on {chosen.options.suite}", quiet=chosen.json) as watch:
-        trained = training.train(chosen.options, chosen.settings, watch)
+        command = "headstart train " + shlex.join(args)
+        trained = training.train(chosen.options, chosen.settings, watch, command)
     if chosen.json:
         print(json.dumps(results.to_json(trained.result)))
         return
-    show([trained.result])
+    if trained.result.scores:
+        show([trained.result])
     if chosen.options.run:
-        print(f"kept in {chosen.options.run}; score it on unseen tasks with: headstart evaluate "
-              f"--suite {chosen.options.suite} --agents {chosen.options.run}")
+        print(
+            f"kept in {chosen.options.run}; score it on unseen tasks with: headstart evaluate "
+            f"--suite {chosen.options.suite} --agents {chosen.options.run}"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,8 @@ def evaluate(args: list[str]) -> None:
     options: EvaluateOptions = parse(EvaluateOptions, args, "evaluate")
     from headstart.suites import suite
 
+    if options.out:
+        writable(options.out)
     whos = options.agents or suite(options.suite).rules
     found = evaluation.evaluate(
         options.suite,
@@ -98,6 +110,22 @@ def evaluate(args: list[str]) -> None:
         show(found)
 
 
+def writable(path: Path) -> None:
+    """Make the folder a result is to go to, before hours are spent on it.
+
+    Raises:
+      UsageError: if nothing can be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder; name the file to write.")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}).") from error
+
+
 def show(found: list[Result]) -> None:
     """Print scores as a table."""
     from headstart.reports import aggregate
@@ -106,12 +134,9 @@ def show(found: list[Result]) -> None:
     for result in found:
         scores = np.array([result.scores])
         low, high = aggregate.interval(aggregate.bootstrap({result.agent: scores})[result.agent].iqm)
-        rows.append([
-            result.agent,
-            f"{aggregate.mean(scores):.3f} ± {aggregate.standard_error(scores):.3f}",
-            f"{aggregate.iqm(scores):.3f} [{low:.3f}, {high:.3f}]",
-            str(len(result.scores)),
-        ])
+        mean = f"{aggregate.mean(scores):.3f} ± {aggregate.standard_error(scores):.3f}"
+        iqm = f"{aggregate.iqm(scores):.3f} [{low:.3f}, {high:.3f}]"
+        rows.append([result.agent, mean, iqm, str(len(result.scores))])
     one = found[0]
     _console.table(
         f"{one.suite}, {one.split} tasks {one.fingerprint}",
@@ -129,7 +154,7 @@ class ReportOptions:
     out: Path = Path("report.html")
     """the page"""
     title: str = ""
-    """heading; empty for one drawn from the data"""
+    """heading; empty for the usual one"""
     json: bool = False
     """print the report's figures as JSON as well"""
 
@@ -142,8 +167,9 @@ def report(args: list[str]) -> None:
     if not options.results:
         raise UsageError("a report needs at least one result file or folder: --results FOLDER.")
     found = [result for path in options.results for result in results.load_all(path)]
-    written = page.report(found, options.out, command="headstart report " + shlex.join(args))
+    titled = partial(page.report, title=options.title) if options.title else page.report
+    written = titled(found, options.out, command="headstart report " + shlex.join(args))
     print(json.dumps(page.summary(found)) if options.json else f"report written to {written}")
 
 
-__all__ = ["EvaluateOptions", "ReportOptions", "evaluate", "report", "show", "train"]
+__all__ = ["EvaluateOptions", "ReportOptions", "evaluate", "report", "show", "train", "writable"]

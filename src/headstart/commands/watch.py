@@ -19,7 +19,7 @@ from headstart.tasks import Role
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """See one trial of one task."""
+    """See one trial of one task: the one that `evaluate` scores, given the same seed."""
 
     suite: str = "maze-small:obs=rays"
     """suite by name, options after a colon"""
@@ -57,8 +57,9 @@ def _play(suite_name: str, who: str, task: int, split: Role, seed: int) -> tuple
         raise UsageError(f"tasks are counted from 0, not {task}.")
     suite = suites.suite(suite_name)
     found = contestant(suite, who, seed)
-    chosen = jax.tree.map(lambda leaf: leaf[task], suite.split(split, task + 1).tasks)
-    return chosen, record(found.agent, found.env, chosen, found.state, jr.key(seed))
+    tasks = suite.split(split, task + 1).tasks
+    chosen = jax.tree.map(lambda leaf: leaf[task], tasks)
+    return chosen, record(found.agent, found.env, tasks, found.state, jr.key(seed))
 
 
 def watch(args: list[str]) -> None:
@@ -71,8 +72,12 @@ def watch(args: list[str]) -> None:
     _, recording = _play(options.suite, options.agent, options.task, options.split, options.seed)
     episode = np.cumsum(recording.ended) - recording.ended
     rows = [
-        {"step": t, "episode": int(episode[t]), "action": np.asarray(recording.action[t]).tolist(),
-         "reward": round(float(recording.reward[t]), 4)}
+        {
+            "step": t,
+            "episode": int(episode[t]),
+            "action": np.asarray(recording.action[t]).tolist(),
+            "reward": round(float(recording.reward[t]), 4),
+        }
         for t in range(len(recording.reward))
     ]
     if options.json:

@@ -2,6 +2,8 @@
 killed at any moment has a whole one to go on from."""
 
 import logging
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ SCHEMA = 1
 
 
 def _manager(folder: Path) -> Any:
-    logging.getLogger("absl").setLevel(logging.ERROR)  # orbax narrates every save
+    logging.getLogger("absl").setLevel(
+        logging.CRITICAL
+    )  # orbax narrates every save, and prints what it then raises
     import orbax.checkpoint as ocp  # a second of import, paid only by runs that save
 
     options = ocp.CheckpointManagerOptions(max_to_keep=2, create=True, enable_async_checkpointing=False)
@@ -37,8 +41,19 @@ def save(folder: Path, step: int, tree: PyTree, about: dict[str, Any]) -> None:
                 state=ocp.args.StandardSave(leaves), about=ocp.args.JsonSave(about | {"schema": SCHEMA})
             )
             manager.save(step, args=items)
-    except (OSError, ValueError) as error:
-        raise RunError(f"the checkpoint under {folder} could not be written ({error}); the one before is kept.") from error
+    except Exception as error:  # orbax raises whatever its storage layers raise on a full disk
+        why = _reason(error)
+        raise RunError(
+            f"the checkpoint under {folder} could not be written ({why}); the one before is kept."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What the system said, which tensorstore buries in its own words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(code[1])) if code else type(error).__name__
 
 
 def latest(folder: Path) -> int | None:
@@ -56,22 +71,28 @@ def load(folder: Path, step: int, like: PyTree, about: dict[str, Any]) -> PyTree
     import orbax.checkpoint as ocp
 
     where = f"the checkpoint {folder / str(step)}"
+    damaged = f"{where} is damaged or no headstart checkpoint; delete it to go on from the one before"
     shapes = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(like))}
     try:
         with _manager(folder) as manager:
             found = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
-            if found.get("schema", 0) > SCHEMA:
+            if "schema" not in found:
+                raise UsageError(f"{damaged}.")
+            if found["schema"] > SCHEMA:
                 raise UsageError(f"{where} was written by a newer headstart; upgrade to read it.")
             differing = [k for k in about if found.get(k) != about[k]]
             if differing:
                 raise UsageError(
-                    f"{where} belongs to a run with another {', '.join(differing)}; resume with the settings it was started with."
+                    f"{where} belongs to a run with another {', '.join(differing)}; resume with the settings it was "
+                    "started with."
                 )
             wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), shapes)
-            state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted)))["state"]
+            state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted)))[
+                "state"
+            ]
     except UsageError:
         raise
     except Exception as error:  # orbax raises whatever its storage layers raise on damaged files
-        raise UsageError(f"{where} is damaged or no headstart checkpoint ({type(error).__name__}).") from error
+        raise UsageError(f"{damaged} ({_reason(error)}).") from error
     leaves = [state[str(i)] for i in range(len(shapes))]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)

@@ -53,11 +53,13 @@ def _play(
     return by_episode(reward), by_episode(alive.astype(jnp.int32))
 
 
-def play(agent: Agent, env: Env, tasks: PyTree, state: AgentState, key: PRNGKeyArray, batch: int = 10_000) -> Played:
+def play(
+    agent: Agent, env: Env, tasks: PyTree, state: AgentState, key: PRNGKeyArray, batch: int = 10_000
+) -> Played:
     """Play one trial (one episode, where the environment is no trial) of each task in the table `[M, ...]`.
 
-    The environment's randomness depends on `key` and the task's row only, never on the agent. `batch` tasks are played at
-    once, which bounds memory.
+    The environment's randomness depends on `key`, the task's row and `batch` only, never on the agent. `batch` tasks are
+    played at once, which bounds memory; batch b draws from `fold_in(key, b)`.
     """
     m = jax.tree.leaves(tasks)[0].shape[0]
     parts = []
@@ -68,7 +70,10 @@ def play(agent: Agent, env: Env, tasks: PyTree, state: AgentState, key: PRNGKeyA
 
 
 class Recording(NamedTuple):
-    """One trial of one task, step by step: `[T, ...]` states before each action, with what was done and what it gave."""
+    """One trial of one task: `[T + 1, ...]` states, after the reset and after each step; `[T]` what was done and given.
+
+    The last state is the environment's own, before anything is reset, so that a picture of it shows how the trial ended.
+    """
 
     states: EnvState
     action: Array
@@ -78,27 +83,44 @@ class Recording(NamedTuple):
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _record(
-    agent: Agent, env: Env, task: PyTree, state: AgentState, key: PRNGKeyArray
-) -> tuple[Recording, Bool[Array, " T"]]:
-    tasks = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], task)
+    agent: Agent, env: Env, tasks: PyTree, state: AgentState, key: PRNGKeyArray
+) -> tuple[EnvState, Recording, Bool[Array, " T"]]:
+    """The first state, what follows each step, and whether the trial was still on before it; of the table's last row."""
+    m = jax.tree.leaves(tasks)[0].shape[0]
+    task = jax.tree.map(lambda table: table[-1], tasks)
     k_reset, k_steps = jr.split(key)
 
     def one(carry: PyTree, key: PRNGKeyArray) -> tuple[PyTree, tuple[Recording, Array]]:
         memory, play, timestep, alive = carry
         k_act, k_env = jr.split(key)
-        before = play.state
         memory, action, _ = agent.act(state, memory, timestep, k_act)
+        before = jax.tree.map(lambda leaf: leaf[-1], play.state)
+        after, _ = env.step(
+            task, before, action[-1], jr.split(jr.split(k_env, 3)[0], m)[-1]
+        )  # as lanes.step does
         play, timestep = lanes.step(env, tasks, play, action, k_env, pinned=True)
-        step = Recording(before, action, timestep.reward, _ended(play.state, timestep.first))
-        return (memory, play, timestep, alive & ~timestep.first), (jax.tree.map(lambda x: x[0], step), alive[0])
+        step = Recording(after, action[-1], timestep.reward[-1], _ended(play.state, timestep.first)[-1])
+        return (memory, play, timestep, alive & ~timestep.first[-1]), (step, alive)
 
-    play, timestep = lanes.reset(env, tasks, k_reset, 1, pinned=True)
-    carry = (agent.memory(1), play, timestep, jnp.ones(1, bool))
-    return jax.lax.scan(one, carry, jr.split(k_steps, env.spec.steps))[1]
+    play, timestep = lanes.reset(env, tasks, k_reset, m, pinned=True)
+    carry = (agent.memory(m), play, timestep, jnp.bool_(True))
+    steps, alive = jax.lax.scan(one, carry, jr.split(k_steps, env.spec.steps))[1]
+    return jax.tree.map(lambda leaf: leaf[-1], play.state), steps, alive
 
 
-def record(agent: Agent, env: Env, task: PyTree, state: AgentState, key: PRNGKeyArray) -> Recording:
-    """Play one trial of one task and keep every step of it, for pictures and for people."""
-    recording, alive = _record(agent, env, task, state, key)
-    steps = int(alive.sum())
-    return jax.tree.map(lambda leaf: np.asarray(leaf[:steps]), recording)
+def record(
+    agent: Agent, env: Env, tasks: PyTree, state: AgentState, key: PRNGKeyArray, batch: int = 10_000
+) -> Recording:
+    """Play the table `[M, ...]` as `play` does and keep every step of its last task, for pictures and for people.
+
+    What is kept is the trial that `play` scores in row M - 1, of this table or of a longer one, with the same key and batch.
+    """
+    last = jax.tree.leaves(tasks)[0].shape[0] - 1
+    low = last // batch * batch
+    rows = jax.tree.map(lambda table: jnp.asarray(table[low:]), tasks)
+    first, steps, alive = _record(agent, env, rows, state, jr.fold_in(key, last // batch))
+    steps = jax.tree.map(lambda leaf: np.asarray(leaf)[: int(alive.sum())], steps)
+    states = jax.tree.map(
+        lambda one, more: np.concatenate([np.asarray(one)[None], more]), first, steps.states
+    )
+    return steps._replace(states=states)

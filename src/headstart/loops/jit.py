@@ -10,13 +10,13 @@ derived from (seed, u), so a run that is resumed at a chunk's edge repeats the o
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 from headstart.envs import lanes
 from headstart.envs.lanes import Lanes
@@ -42,7 +42,7 @@ class Carry(NamedTuple):
 
 
 class Log(NamedTuple):
-    """One update's figures: the agent's metrics, and the episodes (trials) that ended: how many, summed return and length."""
+    """One update's figures: the agent's metrics; the episodes (trials) that ended: how many, summed return and length."""
 
     metrics: Metrics
     episodes: Int[Array, ""]
@@ -96,13 +96,29 @@ def iterate(agent: Agent, env: Env, tasks: PyTree, carry: Carry, key: PRNGKeyArr
 
 
 @partial(jax.jit, static_argnums=(0, 1, 5), donate_argnums=3)
-def chunk(agent: Agent, env: Env, tasks: PyTree, carry: Carry, key: PRNGKeyArray, updates: int) -> tuple[Carry, Log]:
+def chunk(
+    agent: Agent, env: Env, tasks: PyTree, carry: Carry, key: PRNGKeyArray, updates: int
+) -> tuple[Carry, Log]:
     """`updates` updates in one call; `carry` is donated. The log's leaves are `[updates]`."""
 
     def body(carry: Carry, _: None) -> tuple[Carry, Log]:
         return iterate(agent, env, tasks, carry, key)
 
     return jax.lax.scan(body, carry, None, length=updates)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 4))
+def starts(agent: Agent, env: Env, tasks: PyTree, keys: Key[Array, " S"], n: int) -> Carry:
+    """`start` for S seeds side by side: `keys` is `[S]`, and so is the leading axis of what comes back."""
+    return jax.vmap(lambda key: start(agent, env, tasks, key, n))(keys)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 5), donate_argnums=3)
+def chunks(
+    agent: Agent, env: Env, tasks: PyTree, carries: Carry, keys: Key[Array, " S"], updates: int
+) -> tuple[Carry, Log]:
+    """`chunk` for S seeds side by side, in one program: `carries` and `keys` are `[S]`; the log's leaves `[S, updates]`."""
+    return jax.vmap(lambda carry, key: chunk(agent, env, tasks, carry, key, updates))(carries, keys)
 
 
 def place(carry: Carry, mesh: Mesh) -> Carry:
@@ -112,4 +128,5 @@ def place(carry: Carry, mesh: Mesh) -> Carry:
     """
     spread = NamedSharding(mesh, PartitionSpec("lanes"))
     copied = NamedSharding(mesh, PartitionSpec())
-    return jax.device_put(carry, Carry(copied, spread, spread, spread, spread, copied))
+    where: list[Any] = [copied, spread, spread, spread, spread, copied]
+    return jax.device_put(carry, Carry(*where))

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-
 import jax.random as jr
 import numpy as np
 
 from headstart import agents, results, suites
 from headstart.agents import entry
 from headstart.envs.revealed import Revealed
-from headstart.errors import UsageError
+from headstart.envs.trial import Trial
+from headstart.errors import RunError, UsageError
 from headstart.loops.evaluate import Played, play
 from headstart.protocol import priors
 from headstart.protocol.priors import Prior
@@ -49,14 +49,18 @@ def contestant(suite: Suite, who: str | Prior, seed: int = 0) -> Contestant:
         env = Revealed(suite.env) if found.revealed else suite.env
         return Contestant(who, agent, found.config, env, agent.init(jr.key(seed)), None)
     prior = priors.find(who) if isinstance(who, str) else who
-    return Contestant(prior.name or prior.agent, prior.build(suite), prior.config, suite.env, prior.state, prior)
+    return Contestant(
+        prior.name or prior.agent, prior.build(suite), prior.config, suite.env, prior.state, prior
+    )
 
 
 def facts(suite: Suite, played: Played) -> dict[str, Any]:
-    """Figures beyond the score: where episodes can end early, how often they did, by episode index, and how often the
-    second was shorter than the first."""
+    """Figures beyond the score, where episodes can end before they would be cut off: how often they did, by episode
+    index, and how often the second was shorter than the first.
+    """
     lengths, horizon = played.lengths, suite.env.spec.horizon
-    if horizon == 1 or np.all(lengths == horizon):
+    episode = suite.env.env if isinstance(suite.env, Trial) else suite.env
+    if not episode.spec.truncates and np.all(lengths == horizon):
         return {}
     found: dict[str, Any] = {"finished_early": np.mean(lengths < horizon, axis=0).tolist()}
     if lengths.shape[1] > 1:
@@ -64,30 +68,56 @@ def facts(suite: Suite, played: Played) -> dict[str, Any]:
     return found
 
 
-def score(suite: Suite, split: Split, who: str | Prior, seed: int = 0, command: str = "") -> Result:
-    """Play one trial of each of a finite split's tasks and summarise it."""
-    name, agent, config, env, state, prior = contestant(suite, who, seed)
-    played = play(agent, env, split.tasks, state, jr.key(seed))
-    totals = played.returns.sum(axis=1)
-    if not np.all(np.isfinite(totals)):
-        raise UsageError(f"suite {suite.name} gave {name} rewards that are not finite; no score can be computed.")
+def check_seed(name: str, seed: int) -> None:
+    """Refuse a seed that JAX would fold onto another one.
+
+    Raises:
+      UsageError: unless it fits 32 bits.
+    """
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"{name} is between 0 and {2**32 - 1}, not {seed}.")
+
+
+def unplayed(suite: Suite, split: Split, who: Contestant, seed: int, command: str = "") -> Result:
+    """A result that says who would play what, without scores."""
     return Result(
         suite=suite.name,
         split=split.role,
         fingerprint=split.fingerprint,
-        agent=name,
-        config=dataclasses.asdict(config),
+        agent=who.name,
+        config=dataclasses.asdict(who.config),
         seed=seed,
         budget=0,
+        spent=0,
+        scores=[],
+        prior=who.prior.provenance if who.prior else None,
+        versions=results.versions(),
+        commit=results.commit(),
+        command=command,
+    )
+
+
+def score(suite: Suite, split: Split, who: str | Prior, seed: int = 0, command: str = "") -> Result:
+    """Play one trial of each of a finite split's tasks and summarise it.
+
+    Raises:
+      UsageError: for an unknown name, or an agent that cannot play this suite.
+      RunError: if the environment gives rewards that are not finite.
+    """
+    player = contestant(suite, who, seed)
+    played = play(player.agent, player.env, split.tasks, player.state, jr.key(seed))
+    totals = played.returns.sum(axis=1)
+    if not np.all(np.isfinite(totals)):
+        raise RunError(
+            f"suite {suite.name} gave {player.name} rewards that are not finite; there is no score."
+        )
+    return dataclasses.replace(
+        unplayed(suite, split, player, seed, command),
         spent=int(played.lengths.sum()),
         scores=[round(float(x), 4) for x in totals],
         within=[float(x) for x in played.returns.mean(axis=0)],
         lengths=[float(x) for x in played.lengths.mean(axis=0)],
         facts=facts(suite, played),
-        prior=prior.provenance if prior else None,
-        versions=results.versions(),
-        commit=results.commit(),
-        command=command,
     )
 
 
@@ -116,10 +146,11 @@ def evaluate(
 
     Raises:
       UsageError: for an unknown name, or an agent that cannot play this suite.
+      RunError: if the environment gives rewards that are not finite.
     """
+    check_seed("seed", seed)
+    check_seed("task_seed", task_seed)
     suite = suites.suite(suite) if isinstance(suite, str) else suite
     table = suite.split(split, tasks, task_seed)
     whos = [str(who) if isinstance(who, Path) else who for who in agents]
     return [score(suite, table, who, seed, command) for who in whos]
-
-

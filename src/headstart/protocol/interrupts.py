@@ -1,5 +1,7 @@
 """Ctrl-C, honoured between chunks: the first asks the run to save and stop, the second stops at once."""
 
+import contextlib
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -16,6 +18,8 @@ class Interrupts:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        with contextlib.suppress(OSError):  # not print, which may be what was interrupted
+            os.write(2, b"\nheadstart: stopping after this chunk; Ctrl-C again stops at once.\n")
 
     def __enter__(self) -> "Interrupts":
         self._main = threading.current_thread() is threading.main_thread()

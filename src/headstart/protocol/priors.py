@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -18,7 +19,8 @@ import jax.random as jr
 import numpy as np
 
 from headstart import agents, suites
-from headstart.errors import RunError, UsageError, unknown
+from headstart.errors import UsageError, unknown
+from headstart.results import write_bytes
 from headstart.tasks import Suite
 from headstart.types import Agent, AgentState, Spec
 
@@ -91,28 +93,43 @@ def save(prior: Prior, path: Path) -> None:
     Raises:
       RunError: if the disk is full or the folder cannot be written.
     """
-    about = {"schema": SCHEMA, "agent": prior.agent, "config": dataclasses.asdict(prior.config)} | prior.provenance
-    leaves = {f"leaf{i:03d}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(prior.state))}
+    about = {
+        "schema": SCHEMA,
+        "agent": prior.agent,
+        "config": dataclasses.asdict(prior.config),
+    } | prior.provenance
+    arrays: dict[str, Any] = {
+        f"leaf{i:04d}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(prior.state))
+    }
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, about=np.array(json.dumps(about)), **leaves)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(buffer.getvalue())
-        part.replace(path)
-    except OSError as error:
-        raise RunError(f"the prior {path} could not be written ({error.strerror}).") from error
+    np.savez_compressed(buffer, about=np.array(json.dumps(about)), **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy, zip files and JSON raise on a file that is damaged or something else."""
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
+            about: dict[str, Any] = dict(json.loads(str(file["about"])))
             leaves = [file[name] for name in sorted(file.files) if name.startswith("leaf")]
+            schema = int(about["schema"])
     except FileNotFoundError:
         raise UsageError(f"there is no prior at {path}.") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+    except _UNREADABLE as error:
         raise UsageError(f"{path} is damaged or no headstart prior ({type(error).__name__}).") from error
-    if about.get("schema", 0) > SCHEMA:
+    if schema > SCHEMA:
         raise UsageError(f"{path} was written by a newer headstart; upgrade to read it.")
     return about, leaves
 
@@ -129,13 +146,17 @@ def load(path: Path, name: str = "") -> Prior:
         config = from_plain(entry.config, about["config"])
         agent = entry.build(suites.suite(about["suite"]).env.spec, config)
         like = jax.eval_shape(agent.init, jr.key(0))
-        shapes = [leaf.shape for leaf in jax.tree.leaves(like)]
-        if shapes != [leaf.shape for leaf in leaves]:
-            raise UsageError(f"{path} holds weights of other shapes than its settings describe; it cannot be used.")
+        wanted = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like)]
+        if wanted != [(leaf.shape, leaf.dtype) for leaf in leaves]:
+            raise UsageError("it holds weights of other shapes than its settings describe.")
         state = jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(leaf) for leaf in leaves])
         rest = {key: about[key] for key in ("suite", "fingerprint", "tasks", "steps", "seed")}
+    except UsageError as error:
+        raise UsageError(f"{path} cannot be used: {error}") from error
     except KeyError as error:
         raise UsageError(f"{path} lacks {error}; it is no complete headstart prior.") from error
+    except (TypeError, AttributeError) as error:
+        raise UsageError(f"{path} describes settings that cannot be read ({error}).") from error
     return Prior(about["agent"], config, state, **rest, name=name or path.stem)
 
 
@@ -159,8 +180,16 @@ def find(name: str) -> Prior:
     if name in shipped():
         return load(shipped()[name], name)
     path = Path(name)
-    if path.is_dir():
-        path = path / "prior.npz"
-    if path.exists():
-        return load(path, Path(name).stem)
+    try:
+        if path.is_dir():
+            kept = path / "prior.npz"
+            if not kept.exists():
+                raise UsageError(
+                    f"the folder {name} holds no prior; a run leaves one there when it is finished."
+                )
+            return load(kept, path.resolve().name)
+        if path.exists():
+            return load(path, path.resolve().parent.name if path.name == "prior.npz" else path.stem)
+    except OSError as error:
+        raise UsageError(f"{name[:80]} cannot be looked at ({error.strerror}).") from error
     raise unknown("agent, shipped prior or run folder", name, {*agents.REGISTRY, *shipped()})

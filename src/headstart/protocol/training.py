@@ -8,12 +8,13 @@ result.json. Chunks, tasks and randomness depend on the settings alone, so a run
 where one that was never stopped ends.
 """
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from jax.sharding import Mesh
 
 from headstart import agents, results, suites
 from headstart.budget import Budget, Meter
-from headstart.errors import RunError, UsageError
+from headstart.errors import RunError, UsageError, unknown
 from headstart.loops import checkpoint, jit
-from headstart.protocol.evaluation import score
+from headstart.protocol import tensorboard
+from headstart.protocol.evaluation import check_seed, contestant, score, unplayed
 from headstart.protocol.interrupts import Interrupts
 from headstart.protocol.priors import Prior
 from headstart.protocol.priors import save as save_prior
@@ -110,6 +112,9 @@ class _Plan:
         return {
             "suite": self.suite.name,
             "fingerprint": self.split.fingerprint,
+            "split": o.split,
+            "tasks": o.tasks,
+            "task_seed": o.task_seed,
             "agent": o.agent,
             "settings": json.loads(json.dumps(dataclasses.asdict(self.config))),
             "steps": o.steps,
@@ -119,18 +124,36 @@ class _Plan:
         }
 
 
-def _plan(options: TrainOptions, config: Any) -> _Plan:
-    if options.split == "test":
+def _options(options: TrainOptions | None, chosen: dict[str, Any]) -> TrainOptions:
+    """Options with some changed by keyword, all in range."""
+    names = [field.name for field in dataclasses.fields(TrainOptions)]
+    for name in chosen:
+        if name not in names:
+            raise unknown("option of train", name, names)
+    if chosen.get("run") is not None:
+        chosen = chosen | {"run": Path(chosen["run"])}
+    o = dataclasses.replace(options or TrainOptions(), **chosen)
+    if o.split == "test":
         raise UsageError("a test split is never trained on; train on train, choose settings on valid.")
-    for name in ("lanes", "chunks"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"{name} is at least 1, not {getattr(options, name)}.")
+    for name, least in (("lanes", 1), ("chunks", 1), ("evaluate_on", 0)):
+        if getattr(o, name) < least:
+            raise UsageError(f"{name} is at least {least}, not {getattr(o, name)}.")
+    check_seed("seed", o.seed)
+    check_seed("task_seed", o.task_seed)
+    for name in ("resume", "tensorboard"):
+        if getattr(o, name) and o.run is None:
+            raise UsageError(f"{name} needs the folder of the run: give run as well.")
+    if o.tensorboard:
+        tensorboard.require()
+    return o
+
+
+def _plan(options: TrainOptions, config: Any) -> _Plan:
     suite = suites.suite(options.suite)
     agent = agents.entry(options.agent).build(suite.env.spec, config)
     if not agent.learns:
         raise UsageError(f"{options.agent} is a fixed rule and has nothing to train; evaluate it instead.")
-    budget = Budget(options.steps)
-    updates = budget.steps // (options.lanes * agent.unroll)
+    updates = Budget(options.steps).steps // (options.lanes * agent.unroll)
     if updates < 1:
         raise UsageError(
             f"{options.steps} steps are less than one update of {options.lanes} lanes x {agent.unroll} steps; "
@@ -143,7 +166,8 @@ def _plan(options: TrainOptions, config: Any) -> _Plan:
 def train(
     options: TrainOptions | None = None,
     config: Any = None,
-    watch: Callable[[Progress], None] = lambda progress: None,
+    watch: Callable[[Progress], None] = lambda _: None,
+    command: str = "",
     **chosen: Any,
 ) -> Trained:
     """Train an agent.
@@ -152,37 +176,76 @@ def train(
       options: what to train on; fields may also be given as keywords.
       config: the agent's settings; None for its defaults.
       watch: called after every chunk.
+      command: what the result is to name as its origin.
 
     Raises:
       UsageError: for options that cannot be carried out, a test split, a run folder that exists (unless resumed).
       RunError: when a loss is not finite, the disk is full, or the run was interrupted; what was saved is kept.
     """
-    options = dataclasses.replace(options or TrainOptions(), **chosen)
-    config = agents.entry(options.agent).config if config is None else config
-    plan = _plan(options, config)
-    key = jr.key(options.seed)
-    carry = jit.start(plan.agent, plan.suite.env, _block(plan, 0), jr.fold_in(key, 1), options.lanes)
+    options = _options(options, chosen)
+    plan = _plan(options, agents.entry(options.agent).config if config is None else config)
+    spent = 0
+    try:
+        with Interrupts() as interrupts:
+            carry, rows = _begin(plan)
+            spent = int(carry.update) * plan.steps_per_update
+            with _events(plan, spent) as events:
+                while (updates_made := int(carry.update)) < plan.updates:
+                    if interrupts.asked:
+                        raise _interrupted(plan, spent)
+                    carry, progress = _advance(plan, carry, updates_made)
+                    rows.append([progress.steps, progress.episode_return, *progress.metrics.values()])
+                    watch(progress)
+                    if options.run:
+                        _keep(plan, options.run, carry, rows, list(progress.metrics))
+                        events(progress.steps, {"return": progress.episode_return} | progress.metrics)
+                    spent = progress.steps
+            return _finish(plan, carry, rows, spent, command)
+    except KeyboardInterrupt:
+        raise _interrupted(plan, spent) from None
+
+
+def _begin(plan: _Plan) -> tuple[jit.Carry, list[list[float]]]:
+    """A fresh run, or the one in the folder, and its curve so far."""
+    options, key = plan.options, jr.key(plan.options.seed)
+    tasks = _block(plan, 0)
+    carry = jit.start(plan.agent, plan.suite.env, tasks, jr.fold_in(key, 1), options.lanes)
+    # Settings that do not fit each other show when the program is traced: before anything is written.
+    updates = min(plan.chunk, plan.updates)
+    jax.eval_shape(lambda carry: jit.chunk(plan.agent, plan.suite.env, tasks, carry, key, updates), carry)
     rows: list[list[float]] = []
     if options.run:
         carry, rows = _open(plan, options.run, carry)
     if jax.device_count() > 1 and options.lanes % jax.device_count() == 0:
         carry = jit.place(carry, Mesh(np.array(jax.devices()), ("lanes",)))
-    meter = Meter(Budget(options.steps), spent=int(carry.update) * plan.steps_per_update)
-    with Interrupts() as interrupts:
-        while (done := int(carry.update)) < plan.updates:
-            updates = min(plan.chunk, plan.updates - done)
-            meter.spend(updates * plan.steps_per_update)
-            tasks = _block(plan, done // plan.chunk)
-            carry, log = jit.chunk(plan.agent, plan.suite.env, tasks, carry, key, updates)
-            progress = _summarise(log, meter.spent, options.steps)
-            _refuse_non_finite(progress, options.run)
-            rows.append([meter.spent, progress.episode_return, *progress.metrics.values()])
-            watch(progress)
-            if options.run:
-                _keep(plan, options.run, carry, rows, list(progress.metrics))
-            if interrupts.asked:
-                raise _interrupted(options, meter.spent)
-    return _finish(plan, carry, rows, meter)
+    return carry, rows
+
+
+def _advance(plan: _Plan, carry: jit.Carry, updates_made: int) -> tuple[jit.Carry, Progress]:
+    """One chunk.
+
+    Raises:
+      RunError: if a reward, a metric or a weight is no longer finite.
+    """
+    options = plan.options
+    updates = min(plan.chunk, plan.updates - updates_made)
+    meter = Meter(Budget(options.steps), spent=updates_made * plan.steps_per_update)
+    meter.spend(updates * plan.steps_per_update)
+    tasks = _block(plan, updates_made // plan.chunk)
+    carry, log = jit.chunk(plan.agent, plan.suite.env, tasks, carry, jr.key(options.seed), updates)
+    progress = _summarise(log, meter.spent, options.steps)
+    _refuse_non_finite(progress, carry, options.run)
+    return carry, progress
+
+
+@contextlib.contextmanager
+def _events(plan: _Plan, spent: int) -> Generator[tensorboard.Write]:
+    """Where TensorBoard's events go, if they were asked for."""
+    if plan.options.tensorboard and plan.options.run:
+        with tensorboard.scalars(plan.options.run, spent) as write:
+            yield write
+    else:
+        yield lambda *_: None
 
 
 def _block(plan: _Plan, chunk: int) -> Any:
@@ -200,45 +263,72 @@ def _summarise(log: jit.Log, spent: int, budget: int) -> Progress:
     return Progress(spent, budget, mean, metrics)
 
 
-def _refuse_non_finite(progress: Progress, run: Path | None) -> None:
+def _refuse_non_finite(progress: Progress, carry: jit.Carry, run: Path | None) -> None:
     bad = [name for name, value in progress.metrics.items() if not math.isfinite(value)]
     if math.isinf(progress.episode_return):
         bad.insert(0, "reward")
+    weights = [np.asarray(x) for x in jax.tree.leaves(carry.agent) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    if not bad and not all(np.all(np.isfinite(x)) for x in weights):
+        bad = ["weights"]
     if bad:
-        kept = f"; the last good checkpoint is kept in {run}" if run else ""
+        saved = run is not None and checkpoint.latest(run / "checkpoints") is not None
+        kept = f"; the last good checkpoint is kept in {run}" if saved else ""
         raise RunError(
             f"training stopped at step {progress.steps}: {', '.join(bad)} became infinite or not a number{kept}; "
             "try a smaller lr, or look for such rewards in the environment."
         )
 
 
-def _interrupted(options: TrainOptions, spent: int) -> RunError:
-    how = f"go on with --run {options.run} --resume" if options.run else "give --run FOLDER next time to keep it"
-    return RunError(f"interrupted after {spent} of {options.steps} steps; {how}.")
+def _interrupted(plan: _Plan, spent: int) -> RunError:
+    o = plan.options
+    how = f"go on with --run {o.run} --resume" if o.run else "give --run FOLDER next time to keep it"
+    return RunError(f"interrupted after {spent} of {o.steps} steps; {how}.")
 
 
 def _open(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[list[float]]]:
     """Make the run folder, or, to resume, find the newest checkpoint in it and the curve up to there."""
-    if not plan.options.resume:
-        if run.exists() and any(run.iterdir()):
+    if plan.options.resume:
+        return _resume(plan, run, carry)
+    try:
+        if run.exists() and (not run.is_dir() or any(path.suffix != ".part" for path in run.iterdir())):
             raise UsageError(f"{run} exists already; choose another folder, or go on with it by --resume.")
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{run} cannot be made ({error.strerror}).") from error
-        about = plan.identity | {"versions": results.versions(), "commit": results.commit()}
-        results.write_text(run / "config.json", json.dumps(about, indent=1) + "\n")
-        return carry, []
-    if not (run / "config.json").exists():
-        raise UsageError(f"there is no run at {run} to resume; leave --resume out to start one.")
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{run} cannot be made ({error.strerror}).") from error
+    about = plan.identity | {"versions": results.versions(), "commit": results.commit()}
+    results.write_text(run / "config.json", json.dumps(about, indent=1) + "\n")
+    return carry, []
+
+
+def _resume(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[list[float]]]:
+    config, curve = run / "config.json", run / "curve.csv"
+    try:
+        about = dict(json.loads(config.read_text()))
+    except FileNotFoundError:
+        raise UsageError(f"there is no run at {run} to resume; leave --resume out to start one.") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{config} is damaged or no headstart run's ({type(error).__name__}).") from error
+    differing = [name for name, value in plan.identity.items() if about.get(name) != value]
+    if differing:
+        raise UsageError(
+            f"the run at {run} has another {', '.join(differing)}; resume it with the settings it was started with."
+        )
     step = checkpoint.latest(run / "checkpoints")
     if step is None:
         return carry, []
     carry = checkpoint.load(run / "checkpoints", step, carry, plan.identity)
     spent = int(carry.update) * plan.steps_per_update
-    with (run / "curve.csv").open() as file:
-        rows = [[float(x) for x in row] for row in list(csv.reader(file))[1:]]
-    return jax.tree.map(jnp.asarray, carry), [row for row in rows if row[0] <= spent]
+    try:
+        with curve.open() as file:
+            rows = [[float(x) for x in row] for row in list(csv.reader(file))[1:]]
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{curve} cannot be read ({type(error).__name__}); the run cannot be resumed."
+        ) from error
+    rows = [row for row in rows if row and row[0] <= spent]
+    if not rows or rows[-1][0] != spent:
+        raise UsageError(f"{curve} does not reach the checkpoint at step {spent}; the run cannot be resumed.")
+    return jax.tree.map(jnp.asarray, carry), rows
 
 
 def _keep(plan: _Plan, run: Path, carry: jit.Carry, rows: list[list[float]], metrics: list[str]) -> None:
@@ -249,31 +339,26 @@ def _keep(plan: _Plan, run: Path, carry: jit.Carry, rows: list[list[float]], met
     writer.writerows([[int(row[0]), *row[1:]] for row in rows])
     results.write_text(run / "curve.csv", text.getvalue())
     checkpoint.save(run / "checkpoints", int(carry.update), carry, plan.identity)
-    if plan.options.tensorboard:
-        from headstart.protocol.tensorboard import write_scalars
-
-        write_scalars(run, int(rows[-1][0]), dict(zip(["return", *metrics], rows[-1][1:], strict=True)))
 
 
-def _finish(plan: _Plan, carry: jit.Carry, rows: list[list[float]], meter: Meter) -> Trained:
-    """Score the finished agent (its last weights, not its best) on valid tasks and store what remains."""
+def _finish(plan: _Plan, carry: jit.Carry, rows: list[list[float]], spent: int, command: str) -> Trained:
+    """Keep the prior, score the finished agent (its last weights, not its best) on valid tasks, store what remains."""
     o = plan.options
     prior = Prior(
         o.agent,
         plan.config,
         plan.agent.adopt(plan.agent.init(jr.key(o.seed)), carry.agent),
-        *(plan.suite.name, plan.split.fingerprint, plan.split.size, meter.spent, o.seed),
-        name=o.run.stem if o.run else o.agent,
-    )
-    measured = score(plan.suite, plan.suite.split("valid", max(o.evaluate_on, 1)), prior, o.seed)
-    result = dataclasses.replace(
-        measured,
-        scores=measured.scores if o.evaluate_on else [],
-        budget=o.steps,
-        spent=meter.spent,
-        curve=Curve([int(row[0]) for row in rows], [row[1] for row in rows]),
+        *(plan.suite.name, plan.split.fingerprint, plan.split.size, spent, o.seed),
+        name=o.run.resolve().name if o.run else o.agent,
     )
     if o.run:
         save_prior(prior, o.run / "prior.npz")
+    if o.evaluate_on:
+        measured = score(plan.suite, plan.suite.split("valid", o.evaluate_on), prior, o.seed, command)
+    else:
+        measured = unplayed(plan.suite, plan.split, contestant(plan.suite, prior), o.seed, command)
+    curve = Curve([int(row[0]) for row in rows], [row[1] for row in rows])
+    result = dataclasses.replace(measured, budget=o.steps, spent=spent, curve=curve)
+    if o.run:
         results.save(result, o.run / "result.json")
     return Trained(prior, result)
