@@ -89,7 +89,7 @@ class TabularMDP:
         return state.s
 
     def privileged(self, task: TabularTask, state: TabularState) -> Foresight:
-        """q*_t(s,·) and v*_0(s_0), both divided by the horizon, the share of the episode played; v*_t(s); q*_t(s,·)."""
+        """q*_t(s,·) and v*_0(s_0) a step of the horizon, the share of the episode played; v*_t(s); q*_t(s,·)."""
         played = state.t.astype(jnp.float32) / self.horizon
         q = task.q[state.t, state.s]
         seen = jnp.append(jnp.append(q, task.q[0, 0].max()) / self.horizon, played)

@@ -5,15 +5,15 @@ Sources: Bellman 1957; Sutton & Barto 2018, chapters 3 and 4. Everything is unba
 `pi [S, A]`, `γ < 1` is a discount. Where there is a horizon, index 0 is the first step.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+Discount = float | Float[Array, ""]
+
 
 def backup(
-    p: Float[Array, "S A S"], r: Float[Array, "S A"], v: Float[Array, " S"], discount: float = 1.0
+    p: Float[Array, "S A S"], r: Float[Array, "S A"], v: Float[Array, " S"], discount: Discount = 1.0
 ) -> Float[Array, "S A"]:
     """One Bellman backup: q(s,a) = r(s,a) + γ Σ_s' p(s'|s,a) v(s')."""
     return r + discount * jnp.sum(p * v[None, None, :], axis=-1)
@@ -37,7 +37,7 @@ def finite_horizon(p: Float[Array, "S A S"], r: Float[Array, "S A"], horizon: in
 
 
 def value_iteration(
-    p: Float[Array, "S A S"], r: Float[Array, "S A"], discount: float, tolerance: float = 1e-5
+    p: Float[Array, "S A S"], r: Float[Array, "S A"], discount: Discount, tolerance: float = 1e-5
 ) -> Float[Array, "S A"]:
     """Optimal discounted action values, q = r + γ P max_a q, to within `tolerance` in the largest entry.
 
@@ -45,10 +45,10 @@ def value_iteration(
     or, since rounding may keep that from coming true, after as many backups as contract the first error, at
     most max|r| / (1-γ), to the tolerance.
     """
-    rate = max(discount, 1e-12)
+    rate = jnp.maximum(discount, 1e-12)
     threshold = tolerance * (1.0 - discount) / rate
     first_error = jnp.max(jnp.abs(r)) / (1.0 - discount)
-    most = jnp.log(jnp.maximum(first_error / tolerance, 1.0)) / -math.log(rate) + 1.0
+    most = jnp.log(jnp.maximum(first_error / tolerance, 1.0)) / -jnp.log(rate) + 1.0
 
     def unfinished(carry: tuple[Array, Array, Array]) -> Array:
         _, change, k = carry
@@ -65,7 +65,7 @@ def value_iteration(
 
 
 def v_pi(
-    p: Float[Array, "S A S"], r: Float[Array, "S A"], pi: Float[Array, "S A"], discount: float
+    p: Float[Array, "S A S"], r: Float[Array, "S A"], pi: Float[Array, "S A"], discount: Discount
 ) -> Float[Array, " S"]:
     """A policy's discounted state values by linear solve: v_π = (I - γ P_π)⁻¹ r_π."""
     p_pi = jnp.einsum("sa,sat->st", pi, p)
@@ -74,14 +74,14 @@ def v_pi(
 
 
 def q_pi(
-    p: Float[Array, "S A S"], r: Float[Array, "S A"], pi: Float[Array, "S A"], discount: float
+    p: Float[Array, "S A S"], r: Float[Array, "S A"], pi: Float[Array, "S A"], discount: Discount
 ) -> Float[Array, "S A"]:
     """A policy's discounted action values by linear solve: q_π = r + γ P v_π."""
     return backup(p, r, v_pi(p, r, pi, discount), discount)
 
 
 def v_pi_dp(
-    p: Float[Array, "S A S"], r: Float[Array, "S A"], pi: Float[Array, "S A"], discount: float, sweeps: int
+    p: Float[Array, "S A S"], r: Float[Array, "S A"], pi: Float[Array, "S A"], discount: Discount, sweeps: int
 ) -> Float[Array, " S"]:
     """A policy's discounted state values by dynamic programming: v ← Σ_a π (r + γ P v), from v = 0.
 
@@ -95,7 +95,7 @@ def v_pi_dp(
 
 
 def q_pi_dp(
-    p: Float[Array, "S A S"], r: Float[Array, "S A"], pi: Float[Array, "S A"], discount: float, sweeps: int
+    p: Float[Array, "S A S"], r: Float[Array, "S A"], pi: Float[Array, "S A"], discount: Discount, sweeps: int
 ) -> Float[Array, "S A"]:
     """A policy's discounted action values by dynamic programming.
 
