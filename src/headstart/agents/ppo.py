@@ -177,7 +177,6 @@ RL2 = Entry(
         epochs=3,
         lr=1e-3,
         gamma=1.0,
-        lam=0.97,
         entropy_bonus=0.02,
         standardise_values=True,
     ),

@@ -95,65 +95,50 @@ class LSTM(eqx.Module):
 
 
 class LinearRecurrence(eqx.Module):
-    """A real-valued gated diagonal recurrence (minGRU, Feng et al. 2024, arXiv:2410.01201) behind a window of two steps.
+    """A real-valued gated diagonal recurrence (minGRU, Feng et al. 2024, arXiv:2410.01201), gated on output.
 
-        u = silu(W_u [x_t, x_{t-1}])    z = σ(W_z u)    h' = (1 - z) ⊙ h + z ⊙ W_c u    y = h' ⊙ silu(W_o u)
+        z = σ(W_z x + b)     h' = (1 - z) ⊙ h + z ⊙ W_c x     y = h' ⊙ silu(W_o x)
 
-    Neither gates nor candidates see h, so a whole trajectory is one associative scan over pairs (a, b) : h ↦ a h + b. What h
-    sums up must therefore be bound together before: the window (Mamba's short convolution, Gu & Dao 2023,
-    arXiv:2312.00752) joins what was seen with what was done about it and what came of it. The biases of z spread the time
-    constants from 2 to 256 steps.
+    The gates do not see h, so a whole trajectory is one associative scan over pairs (a, b) : h ↦ a h + b. The biases of z
+    spread the time constants from 2 to 256 steps.
     """
 
-    window: Float[Array, "h i2"]
-    input: Float[Array, "h3 h"]
+    input: Float[Array, "h3 i"]
     bias: Float[Array, " h3"]
     size: int = eqx.field(static=True)
-    seen: int = eqx.field(static=True)
 
     def __init__(self, key: PRNGKeyArray, i: int, size: int) -> None:
-        k_window, k_input = jr.split(key)
-        self.window = _gates(k_window, 2 * i, size, 1)
-        self.input = _gates(k_input, size, size, 3)
+        self.input = _gates(key, i, size, 3)
         rate = 2.0 ** -jnp.linspace(1.0, 8.0, size)
         self.bias = jnp.zeros(3 * size).at[:size].set(jnp.log(rate) - jnp.log1p(-rate))
         self.size = size
-        self.seen = i
 
     def start(self) -> Memory:
-        return jnp.zeros(self.size), jnp.zeros(self.seen)
+        return jnp.zeros(self.size)
 
-    def coefficients(
-        self, x: Float[Array, " i"], before: Float[Array, " i"], first: Bool[Array, ""]
-    ) -> tuple[Array, Array, Array]:
-        """(a, b, output gate) from x_t and x_{t-1}: h' = a h + b, with a = 0 where `first`."""
-        u = jax.nn.silu(self.window @ jnp.concatenate([x, before * _keep(first)]))
-        z, c, o = jnp.split(self.input @ u + self.bias, 3)
+    def coefficients(self, x: Float[Array, " i"], first: Bool[Array, ""]) -> tuple[Array, Array, Array]:
+        """(a, b, output gate): h' = a h + b, with a = 0 where `first`."""
+        z, c, o = jnp.split(self.input @ x + self.bias, 3)
         z = jax.nn.sigmoid(z)
         return (1.0 - z) * _keep(first), z * c, jax.nn.silu(o)
 
     def __call__(
-        self, state: Memory, x: Float[Array, " i"], first: Bool[Array, ""]
-    ) -> tuple[Memory, Float[Array, " h"]]:
-        h, before = state
-        a, b, o = self.coefficients(x, before, first)
+        self, h: Float[Array, " h"], x: Float[Array, " i"], first: Bool[Array, ""]
+    ) -> tuple[Float[Array, " h"], Float[Array, " h"]]:
+        a, b, o = self.coefficients(x, first)
         h = a * h + b
-        return (h, x), h * o
+        return h, h * o
 
-    def parallel(
-        self, state: Memory, x: Float[Array, "T n i"], first: Bool[Array, "T n"]
-    ) -> tuple[Memory, Float[Array, "T n h"]]:
+    def parallel(self, h: Array, x: Float[Array, "T n i"], first: Bool[Array, "T n"]) -> tuple[Array, Array]:
         """The same as scanning `__call__` over `[T, N]`, by one associative scan."""
-        h, before = state
-        before_t = jnp.concatenate([before[None], x[:-1]])
-        a, b, o = jax.vmap(jax.vmap(self.coefficients))(x, before_t, first)
+        a, b, o = jax.vmap(jax.vmap(self.coefficients))(x, first)
         b = b.at[0].add(a[0] * h)
 
         def compose(f: tuple[Array, Array], g: tuple[Array, Array]) -> tuple[Array, Array]:
             return f[0] * g[0], g[0] * f[1] + g[1]
 
         h_t = jax.lax.associative_scan(compose, (a, b))[1]
-        return (h_t[-1], x[-1]), h_t * o
+        return h_t[-1], h_t * o
 
 
 Cell = GRU | LSTM | LinearRecurrence
