@@ -39,19 +39,20 @@ PUBLISHED = {  # REFERENCES.md, section 3; the columns' order is that of SETTING
     "epsilon-greedy": [6.6, 6.6, 6.5, 75.4, 77.4, 78.3, 388.2, 408.0, 413.6],
     "greedy": [6.6, 6.6, 6.5, 74.8, 77.1, 78.0, 380.6, 395.0, 402.8],
 }
-GRID: dict[
-    str, tuple[str, list[float]]
-] = {  # Gittins' discounts are written as (1-γ) n, pulls in n of 1/(1-γ) pulls
-    "ucb1": ("width", [0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]),
-    "epsilon-greedy": ("epsilon", [0.0, 0.01, 0.02, 0.05, 0.1]),
-    "gittins": ("discount", [1.0, 1.5, 2.0, 3.0, 4.0]),
+GRID: dict[str, tuple[str, list[float]]] = {  # Gittins' discount γ is written as (1-γ) n
+    "ucb1": ("width", [0.05, 0.1, 0.15, 0.2, 0.25]),
+    "epsilon-greedy": ("epsilon", [0.0, 0.01, 0.02, 0.05]),
+    "gittins": ("discount", [1.0, 2.0, 3.0]),
 }
-COSTLY = {
-    "100/50": 2000,
-    "500/5": 4000,
-    "500/10": 2000,
-    "500/50": 500,
-}  # tasks where 20 samples an arm take hours
+COSTLY = {  # tasks of the rule that samples all arms 20 times a pull, where 10 000 would take hours
+    "10/50": 5000,
+    "100/5": 2000,
+    "100/10": 2000,
+    "100/50": 500,
+    "500/5": 1000,
+    "500/10": 500,
+    "500/50": 200,
+}
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("optimistic-thompson", {"version": "floored", "samples": 1}),
     ("optimistic-thompson", {"version": "likeliest", "samples": 10}),
@@ -128,7 +129,7 @@ def optimum(raw: dict[str, Any], tasks: int) -> None:
     exact = {f"10/{k}": round(optimal_value(10, k), 6) for k in (5, 10, 50)}
     part = raw.setdefault("optimum", {"exact": exact, "finite_horizon_index": {}})
     for n, k in SETTINGS[:6]:
-        near = _summary(_score(_near_optimal(n, k), n, k, "test", tasks))
+        near = _summary(_score([_near_optimal(n, k)], n, k, "test", tasks)[0])
         part["finite_horizon_index"][f"{n}/{k}"] = near
         _save(raw, "index rule of the finite horizon", n, k, near)
 
@@ -137,10 +138,9 @@ def optimum(raw: dict[str, Any], tasks: int) -> None:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _play(rule: Agent, env: Env, tasks: Any, key: jax.Array) -> jax.Array:
+def _play(rule: Agent, env: Env, state: Any, tasks: Any, key: jax.Array) -> jax.Array:
     n = jax.tree.leaves(tasks)[0].shape[0]
-    k_init, k_reset, k_steps = jr.split(key, 3)
-    state = rule.init(k_init)
+    k_reset, k_steps = jr.split(key)
     start = lanes.reset(env, tasks, k_reset, n, pinned=True)
 
     def step(carry: Any, t: jax.Array) -> tuple[Any, None]:
@@ -161,15 +161,26 @@ def _problem(n: int, k: int, role: Any, tasks: int) -> tuple[Env, Any]:
     return played.env, jax.tree.map(jnp.asarray, played.split(role, tasks).tasks)
 
 
-def _score(rule: Agent, n: int, k: int, role: Any, tasks: int, revealed: bool = False) -> np.ndarray:
-    env, table = _problem(n, k, role, tasks)
-    return np.asarray(_play(rule, Revealed(env) if revealed else env, table, jr.key(2016)), np.float64)
+def _score(
+    rules: list[Agent], n: int, k: int, role: Any, tasks: int, oracle: bool = False
+) -> list[np.ndarray]:
+    """The total reward of a trial of each task, `[tasks]`; all rules share the tasks and the lanes' keys.
+
+    The rules differ in their states only, so that one compiled program plays them all.
+    """
+    env, drawn = _problem(n, k, role, tasks)
+    env = Revealed(env) if oracle else env
+    states = [rule.init(jr.key(0)) for rule in rules]
+    return [np.asarray(_play(rules[0], env, state, drawn, jr.key(2016)), np.float64) for state in states]
 
 
-def evaluate(name: str, n: int, k: int, role: Any, tasks: int, **config: Any) -> np.ndarray:
-    """The total reward of a trial of each task, `[tasks]`; all rules share the tasks and the lanes' keys."""
-    rule = agent(name, _problem(n, k, role, tasks)[0].spec, **config)
-    return _score(rule, n, k, role, tasks, revealed=name == "best-arm")
+def evaluate(
+    name: str, n: int, k: int, role: Any, tasks: int, *configs: dict[str, Any]
+) -> list[dict[str, float]]:
+    """Mean and standard error of an agent's total reward with each of these constants."""
+    spec = _problem(n, k, role, tasks)[0].spec
+    rules = [agent(name, spec, **config) for config in configs or ({},)]
+    return [_summary(total) for total in _score(rules, n, k, role, tasks, oracle=name == "best-arm")]
 
 
 def _summary(total: np.ndarray) -> dict[str, float]:
@@ -198,8 +209,9 @@ def tune(raw: dict[str, Any], tasks: int) -> None:
         for n, k in SETTINGS:
             if f"{n}/{k}" in rows["mean"]:
                 continue
-            means = [evaluate(name, n, k, "valid", tasks, **_setting(name, v, n)).mean() for v in values]
-            rows["mean"][f"{n}/{k}"] = [round(float(mean), 4) for mean in means]
+            configs = [_setting(name, value, n) for value in values]
+            means = [row["mean"] for row in evaluate(name, n, k, "valid", tasks, *configs)]
+            rows["mean"][f"{n}/{k}"] = means
             rows["best"][f"{n}/{k}"] = values[int(np.argmax(means))]
             _save(raw, "tune", name, n, k, rows["mean"][f"{n}/{k}"])
         relative = np.array([np.array(row) / max(row) for row in rows["mean"].values()])
@@ -215,10 +227,11 @@ def table(raw: dict[str, Any], tasks: int) -> None:
             if at in rows:
                 continue
             m = min(tasks, COSTLY.get(at, tasks)) if name == "optimistic-thompson" else tasks
-            rows[at] = {"tasks": m, "default": _summary(evaluate(name, n, k, "test", m))}
-            if name in GRID:
-                config = _setting(name, raw["tune"]["agents"][name]["best"][at], n)
-                rows[at]["tuned"] = _summary(evaluate(name, n, k, "test", m, **config)) | config
+            best = [_setting(name, raw["tune"]["agents"][name]["best"][at], n)] if name in GRID else []
+            results = evaluate(name, n, k, "test", m, {}, *best)
+            rows[at] = {"tasks": m, "default": results[0]}
+            if best:
+                rows[at]["tuned"] = results[1] | best[0]
             if name in PUBLISHED:
                 rows[at]["published"] = PUBLISHED[name][i]
             _save(raw, name, at, rows[at])
@@ -230,8 +243,8 @@ def variants(raw: dict[str, Any], tasks: int) -> None:
         for n, k in SETTINGS[:6]:
             if any(r["agent"] == name and r["config"] == config and r["at"] == f"{n}/{k}" for r in rows):
                 continue
-            m = min(tasks, COSTLY.get(f"{n}/{k}", tasks))
-            result = _summary(evaluate(name, n, k, "test", m, **config))
+            m = min(tasks, COSTLY.get(f"{n}/{k}", tasks)) if config.get("samples", 1) > 1 else tasks
+            result = evaluate(name, n, k, "test", m, config)[0]
             rows.append({"agent": name, "config": config, "at": f"{n}/{k}", "tasks": m, **result})
             _save(raw, rows[-1])
 

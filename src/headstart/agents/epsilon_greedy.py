@@ -11,7 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from headstart.agents._arms import Counts, arms_of
 from headstart.errors import UsageError
@@ -36,16 +36,18 @@ def epsilon_greedy(spec: Spec, config: EpsilonGreedyConfig) -> Agent:
     if not 0.0 <= config.epsilon <= 1.0:
         raise UsageError(f"epsilon-greedy's epsilon is a probability between 0 and 1, not {config.epsilon}.")
 
-    def act(state: Any, memory: Counts, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Counts, Array, Any]:
-        del state
+    # The constant is state, so that one compiled program serves all its values.
+    def act(
+        epsilon: Float[Array, ""], memory: Counts, timestep: TimeStep, key: PRNGKeyArray
+    ) -> tuple[Counts, Array, Any]:
         k_explore, k_arm = jr.split(key)
         counts = arms.recall(memory, timestep)
         n = timestep.first.shape
-        explore = jr.bernoulli(k_explore, config.epsilon, n)
+        explore = jr.bernoulli(k_explore, epsilon, n)
         anything = jr.randint(k_arm, n, 0, arms.k)
         return counts, jnp.where(explore, anything, jnp.argmax(counts.mean, axis=-1)), ()
 
-    return Agent(init=lambda _: (), memory=arms.memory, act=act)
+    return Agent(init=lambda _: jnp.float32(config.epsilon), memory=arms.memory, act=act)
 
 
 ENTRY = Entry(EpsilonGreedyConfig(), epsilon_greedy)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from headstart.agents._arms import Counts, arms_of
@@ -38,9 +39,9 @@ def gittins(spec: Spec, config: GittinsConfig) -> Agent:
     arms = arms_of(spec, "gittins")
     discount = max(0.0, 1 - 2 / arms.pulls) if config.discount is None else config.discount
     tabulate = bernoulli_index if arms.bernoulli else gaussian_bonus
-    table = jnp.asarray(tabulate(arms.pulls, discount), jnp.float32)
+    indices = np.asarray(tabulate(arms.pulls, discount), np.float32)
 
-    def index(counts: Counts) -> Array:
+    def index(table: Array, counts: Counts) -> Array:
         pulls, total = arms.prior
         if not arms.bernoulli:
             return counts.mean + table[(counts.pulls - pulls).astype(jnp.int32)]
@@ -48,12 +49,13 @@ def gittins(spec: Spec, config: GittinsConfig) -> Agent:
         losses = counts.pulls - pulls - wins
         return table[wins.astype(jnp.int32), losses.astype(jnp.int32)]
 
-    def act(state: Any, memory: Counts, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Counts, Array, Any]:
-        del state, key
+    # The table is state, so that one compiled program serves all discounts.
+    def act(table: Array, memory: Counts, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Counts, Array, Any]:
+        del key
         counts = arms.recall(memory, timestep)
-        return counts, jnp.argmax(index(counts), axis=-1), ()
+        return counts, jnp.argmax(index(table, counts), axis=-1), ()
 
-    return Agent(init=lambda _: (), memory=arms.memory, act=act)
+    return Agent(init=lambda _: jnp.asarray(indices), memory=arms.memory, act=act)
 
 
 ENTRY = Entry(GittinsConfig(), gittins)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from headstart.agents._arms import Counts, arms_of
 from headstart.errors import UsageError
@@ -36,14 +36,17 @@ def ucb1(spec: Spec, config: UCB1Config) -> Agent:
     if config.width < 0.0:
         raise UsageError(f"ucb1's width is at least 0, not {config.width}.")
 
-    def act(state: Any, memory: Counts, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Counts, Array, Any]:
-        del state, key
+    # The constant is state, so that one compiled program serves all its values.
+    def act(
+        width: Float[Array, ""], memory: Counts, timestep: TimeStep, key: PRNGKeyArray
+    ) -> tuple[Counts, Array, Any]:
+        del key
         counts = arms.recall(memory, timestep)
         t = arms.pulled(counts)[:, None] + 1
-        bound = counts.mean + config.width * jnp.sqrt(2 * jnp.log(t) / counts.pulls)
+        bound = counts.mean + width * jnp.sqrt(2 * jnp.log(t) / counts.pulls)
         return counts, jnp.argmax(bound, axis=-1), ()
 
-    return Agent(init=lambda _: (), memory=arms.memory, act=act)
+    return Agent(init=lambda _: jnp.float32(config.width), memory=arms.memory, act=act)
 
 
 ENTRY = Entry(UCB1Config(), ucb1)
