@@ -86,11 +86,10 @@ def a2c(spec: Spec, config: A2CConfig) -> Agent:
         )
         network, opt_state = pg.descend(rmsprop, gradient, state.optimiser, state.network, config.lr * left)
         steps = state.steps + rollout.transitions.reward.size
-        return pg.LearnerState(network, opt_state, steps), metrics | {
-            "grad_norm": optax.global_norm(gradient)
-        }
+        return pg.LearnerState(network, opt_state, steps), metrics | {"grad_norm": optax.tree.norm(gradient)}
 
-    return Agent(init, pg.memory(spec, config.network), act, update, unroll=config.unroll, learns=True)
+    remember = pg.memory(spec, config.network)
+    return Agent(init, remember, act, update, pg.adopt, unroll=config.unroll, learns=True)
 
 
 ENTRY = Entry(A2CConfig(), a2c)

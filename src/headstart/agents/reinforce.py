@@ -80,12 +80,10 @@ def reinforce(spec: Spec, config: ReinforceConfig) -> Agent:
         )
         network, opt_state = pg.descend(adam, gradient, state.optimiser, state.network, config.lr)
         steps = state.steps + rollout.transitions.reward.size
-        return pg.LearnerState(network, opt_state, steps), metrics | {
-            "grad_norm": optax.global_norm(gradient)
-        }
+        return pg.LearnerState(network, opt_state, steps), metrics | {"grad_norm": optax.tree.norm(gradient)}
 
     unroll = config.unroll or spec.steps
-    return Agent(init, pg.memory(spec, config.network), act, update, unroll=unroll, learns=True)
+    return Agent(init, pg.memory(spec, config.network), act, update, pg.adopt, unroll=unroll, learns=True)
 
 
 ENTRY = Entry(ReinforceConfig(), reinforce)

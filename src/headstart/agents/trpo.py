@@ -91,8 +91,9 @@ class TRPOMemory(NamedTuple):
 def trpo(spec: Spec, config: TRPOConfig) -> Agent:
     """TRPO for any observation and action space."""
     adam = pg.optimiser(config.max_grad_norm)
-    critic_shape = dataclasses.replace(config.network, shared=True)  # one torso is enough for one head
-    policy_shape = dataclasses.replace(critic_shape, critic=(), privileged=False)
+    one_head = dataclasses.replace(config.network, shared=True)  # for which one torso is enough
+    policy_shape = dataclasses.replace(one_head, critic=(), privileged=False)
+    critic_shape = dataclasses.replace(one_head, actor=())
 
     def init(key: PRNGKeyArray) -> TRPOState:
         k_policy, k_critic = jax.random.split(key)
@@ -130,7 +131,10 @@ def trpo(spec: Spec, config: TRPOConfig) -> Agent:
         steps = state.steps + rollout.transitions.reward.size
         return TRPOState(policy, critic, opt_state, steps), metrics | {"value_error": error[-1]}
 
-    return Agent(init, memory, act, update, unroll=config.unroll, learns=True)
+    def adopt(fresh: TRPOState, trained: TRPOState) -> TRPOState:
+        return fresh._replace(policy=trained.policy, critic=trained.critic)
+
+    return Agent(init, memory, act, update, adopt, unroll=config.unroll, learns=True)
 
 
 def _improved(
@@ -163,7 +167,7 @@ def _improved(
         "gain": surrogate(theta) - before,
         "share": share,
         "entropy": old.entropy().mean(),
-        "grad_norm": optax.global_norm(gradient),
+        "grad_norm": optax.tree.norm(gradient),
     }
     return rebuild(theta), metrics
 
