@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from headstart.nets.actor_critic import ActorCritic, Features, NetworkConfig
@@ -94,8 +95,12 @@ def advantages(
     next_learned_t = jnp.concatenate([learned_t[1:], learned_end[None]])
     if steps.final_obs is not None:
         truncated = steps.last & (steps.discount > 0)
-        final = learned(_final_features(network, rollout), steps.privileged)
-        next_learned_t = jnp.where(truncated, final, next_learned_t)
+
+        def with_finals() -> Array:
+            final = learned(_final_features(network, rollout), steps.privileged)
+            return jnp.where(truncated, final, next_learned_t)
+
+        next_learned_t = jax.lax.cond(truncated.any(), with_finals, lambda: next_learned_t)
     discount_t = gamma * steps.discount
     reward_t = _short_of_ceiling(rollout, discount_t) if network.foresight else steps.reward
     estimate = jax.vmap(lambda_advantage, in_axes=(1, 1, 1, 1, 1, None), out_axes=1)
@@ -166,6 +171,30 @@ def optimiser(max_grad_norm: float) -> optax.GradientTransformation:
 def begin(optimiser: optax.GradientTransformation, weights: PyTree) -> PyTree:
     """The optimiser's state before its first step."""
     return optimiser.init(weights)
+
+
+def as_vectors(
+    weights: PyTree, state: PyTree
+) -> tuple[PyTree, PyTree, Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]]:
+    """Weights, and an optimiser's state, with every tree of weights laid out as one vector; and the way back.
+
+    A step of gradient takes a handful of kernels on one vector, and as many for every leaf of a tree.
+    """
+    structure = jax.tree.structure(weights)
+
+    def whole(part: PyTree) -> bool:
+        return jax.tree.structure(part) == structure
+
+    vector, unravel = ravel_pytree(weights)
+    vectors = jax.tree.map(lambda part: ravel_pytree(part)[0] if whole(part) else part, state, is_leaf=whole)
+
+    def back(vector: PyTree, vectors: PyTree) -> tuple[PyTree, PyTree]:
+        trees = jax.tree.map(
+            lambda old, new: unravel(new) if whole(old) else new, state, vectors, is_leaf=whole
+        )
+        return unravel(vector), trees
+
+    return vector, vectors, back
 
 
 def descend(

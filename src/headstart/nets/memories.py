@@ -53,8 +53,8 @@ class GRU(eqx.Module):
         self, h: Float[Array, " h"], x: Float[Array, " i"], first: Bool[Array, ""]
     ) -> tuple[Float[Array, " h"], Float[Array, " h"]]:
         h = h * _keep(first)
-        from_x = self.input @ x + self.bias
-        from_h = self.recurrent @ h
+        from_x = x @ self.input.T + self.bias
+        from_h = h @ self.recurrent.T
         rz = jax.nn.sigmoid(from_x[: 2 * self.size] + from_h[: 2 * self.size])
         r, z = rz[: self.size], rz[self.size :]
         c = jnp.tanh(from_x[2 * self.size :] + r * (from_h[2 * self.size :] + self.bias_c))
@@ -87,7 +87,7 @@ class LSTM(eqx.Module):
         self, state: Memory, x: Float[Array, " i"], first: Bool[Array, ""]
     ) -> tuple[Memory, Float[Array, " h"]]:
         h, c = (part * _keep(first) for part in state)
-        gates = self.input @ x + self.recurrent @ h + self.bias
+        gates = x @ self.input.T + h @ self.recurrent.T + self.bias
         i, f, g, o = jnp.split(gates, 4)
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
@@ -118,7 +118,7 @@ class LinearRecurrence(eqx.Module):
 
     def coefficients(self, x: Float[Array, " i"], first: Bool[Array, ""]) -> tuple[Array, Array, Array]:
         """(a, b, output gate): h' = a h + b, with a = 0 where `first`."""
-        z, c, o = jnp.split(self.input @ x + self.bias, 3)
+        z, c, o = jnp.split(x @ self.input.T + self.bias, 3)
         z = jax.nn.sigmoid(z)
         return (1.0 - z) * _keep(first), z * c, jax.nn.silu(o)
 

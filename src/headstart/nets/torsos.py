@@ -29,7 +29,7 @@ class Dense(eqx.Module):
         self.bias = jnp.zeros(o)
 
     def __call__(self, x: Float[Array, " i"]) -> Float[Array, " o"]:
-        return self.weight @ x + self.bias
+        return x @ self.weight.T + self.bias  # so that a batch of rows stays one, with no transposed copies
 
 
 class MLP(eqx.Module):
