@@ -2,8 +2,9 @@
 
     python -m benchmarks.rl2 CASE [--seed 0]
 
-Writes results/rl2/CASE.prior.npz, CASE.result.json (scores on the test split, at the end of training) and CASE.log.json
-(learning curve, processor minutes). The settings are the preset `rl2` but for what CASES changes.
+Writes the prior that ships with the package (src/headstart/data/priors), results/rl2/CASE.result.json (scores on the
+test split, at the end of training) and CASE.log.json (learning curve, processor minutes). The settings are the preset
+`rl2` but for what CASES changes.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from headstart.protocol.priors import save as save_prior
 from headstart.protocol.training import Progress
 
 OUT = Path(__file__).parent / "results" / "rl2"
+PRIORS = Path(hs.__file__).parent / "data" / "priors"
 
 # suite, environment steps, lanes, test tasks, changed settings (network settings prefixed "network.")
 CASES: dict[str, tuple[str, int, int, int, dict[str, Any]]] = {
@@ -81,7 +83,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     command = f"python -m benchmarks.rl2 {args.case} --seed {args.seed}"
     prior = dataclasses.replace(trained.prior, name=f"rl2-{args.case}")
-    save_prior(prior, OUT / f"{args.case}.prior.npz")
+    save_prior(prior, PRIORS / f"rl2-{args.case}.npz")
     (result,) = evaluate(suite, [prior], tasks=tasks, command=command)
     results.save(dataclasses.replace(result, curve=trained.result.curve), OUT / f"{args.case}.result.json")
     mean = sum(result.scores) / len(result.scores)

@@ -21,24 +21,24 @@ def progress(title: str, quiet: bool = False) -> Generator[Callable[[Progress], 
         yield _lines(title)
 
 
-def _speed(begun: list[float], done: Progress) -> tuple[float, float]:
+def _speed(begun: list[float], reached: Progress) -> tuple[float, float]:
     """Steps a second since the first chunk (whose time is mostly compilation), and seconds left."""
     now = time.monotonic()
     if not begun:
-        begun.extend((now, float(done.steps)))
+        begun.extend((now, float(reached.steps)))
         return 0.0, 0.0
-    rate = (done.steps - begun[1]) / max(now - begun[0], 1e-9)
-    return rate, (done.budget - done.steps) / max(rate, 1e-9)
+    rate = (reached.steps - begun[1]) / max(now - begun[0], 1e-9)
+    return rate, (reached.budget - reached.steps) / max(rate, 1e-9)
 
 
 def _lines(title: str) -> Callable[[Progress], None]:
     begun: list[float] = []
 
-    def show(done: Progress) -> None:
-        rate, left = _speed(begun, done)
+    def show(reached: Progress) -> None:
+        rate, left = _speed(begun, reached)
         speed = f"  {rate:,.0f} steps/s  {left:.0f} s left" if rate else ""
         print(
-            f"{title}  {done.steps:,}/{done.budget:,} steps  return {done.episode_return:.3f}{speed}",
+            f"{title}  {reached.steps:,}/{reached.budget:,} steps  return {reached.episode_return:.3f}{speed}",
             file=sys.stderr,
             flush=True,
         )
@@ -68,10 +68,10 @@ def _bar(title: str) -> Generator[Callable[[Progress], None]]:
         line = bar.add_task(title, total=None, more="compiling")
         begun: list[float] = []
 
-        def show(done: Progress) -> None:
-            rate, _ = _speed(begun, done)
-            more = f"return {done.episode_return:.3f}  {rate:,.0f} steps/s"
-            bar.update(line, total=done.budget, completed=done.steps, more=more)
+        def show(reached: Progress) -> None:
+            rate, _ = _speed(begun, reached)
+            more = f"return {reached.episode_return:.3f}  {rate:,.0f} steps/s"
+            bar.update(line, total=reached.budget, completed=reached.steps, more=more)
 
         yield show
 

@@ -75,11 +75,11 @@ class Spec:
 
 
 class Foresight(NamedTuple):
-    """A privileged view, and how much undiscounted reward is still to come in this episode (trial) for one who knows the task.
+    """A privileged view, and how much reward, undiscounted, is still to come in the trial for one who knows the task.
 
-    `ceiling` is that expectation (or about that), a scalar; `after` the same for each action `[A]`, should it be taken now, or
-    None where that is not known. A critic with foresight need only learn what ignorance costs, and `after` takes the luck of
-    rewards and transitions out of what it learns from. In a `Spec`, spaces.
+    `ceiling` is that expectation (or about that), a scalar; `after` the same for each action `[A]`, were it taken now, or
+    None where that is not known. A critic with foresight need only learn what ignorance costs, and `after` takes the luck
+    of rewards and transitions out of what it learns from. In a `Spec`, spaces.
     """
 
     view: PyTree

@@ -73,7 +73,7 @@ def box(obs: Float[Array, "*n 4"]) -> Int[Array, "*n"]:
 
     Examples:
       >>> print(box(jnp.array([[0.0, 0.0, 0.0, 0.0], [-2.0, -1.0, -0.2, -1.0], [2.0, 1.0, 0.2, 1.0]])))
-      [ 85   0 161]
+      [ 82   0 161]
     """
     number = jnp.zeros(obs.shape[:-1], jnp.int32)
     for d, edges in enumerate((_X, _X_DOT, _THETA, _THETA_DOT)):

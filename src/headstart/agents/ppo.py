@@ -123,7 +123,6 @@ def ppo(spec: Spec, config: PPOConfig) -> Agent:
             what = "lanes of a recurrent network" if recurrent else "steps of a rollout"
             raise UsageError(f"PPO's {config.minibatches} minibatches do not divide the {lanes} {what}.")
         order = _orders(key, config.epochs, lanes).reshape(config.epochs * config.minibatches, -1)
-        weights, opt_state, back = pg.as_vectors(state.network, state.optimiser)
 
         # for each epoch, for each minibatch of lanes: maximise the surrogate
         learner = (state.network, state.optimiser)
@@ -162,15 +161,20 @@ def _descend(
 ) -> tuple[tuple[ActorCritic, PyTree], Metrics]:
     """A gradient step for each row of `order`, which names the lanes of a minibatch."""
 
-    def step(learner: tuple[ActorCritic, PyTree], rows: Array) -> tuple[tuple[ActorCritic, PyTree], Metrics]:
-        network, opt_state = learner
+    weights, opt_state, back = pg.as_vectors(*learner)
+
+    def step(vectors: tuple[Array, PyTree], rows: Array) -> tuple[tuple[Array, PyTree], Metrics]:
+        network, _ = back(*vectors)
         part = jax.tree.map(lambda x: x[:, rows], batch)
         start = jax.tree.map(lambda x: x[rows], memory)
         gradient, metrics = jax.grad(_loss, has_aux=True)(network, part, start, config, left)
-        network, opt_state = pg.descend(adam, gradient, opt_state, network, config.lr * left)
-        return (network, opt_state), metrics | {"grad_norm": optax.global_norm(gradient)}
+        gradient, _ = ravel_pytree(gradient)
+        weights, opt_state = vectors
+        vectors = pg.descend(adam, gradient, opt_state, weights, config.lr * left)
+        return vectors, metrics | {"grad_norm": optax.tree.norm(gradient)}
 
-    return jax.lax.scan(step, learner, order)
+    vectors, metrics = jax.lax.scan(step, (weights, opt_state), order)
+    return back(*vectors), metrics
 
 
 def _loss(

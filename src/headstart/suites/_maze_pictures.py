@@ -156,7 +156,7 @@ def paths_of(task: MazeTask, states: MazeState | TrialState) -> list[list[Path]]
     """For each of the states, the episodes up to it: a list `[T]` of lists of paths."""
     inner, _, reward, ended = _trial(states)
     goal = (float(task.target[0]) + 0.5, float(task.target[1]) + 0.5)
-    done: list[Path] = []
+    finished: list[Path] = []
     now = Path([], -1, 0.0, False)
     story: list[list[Path]] = []
     for t, position in enumerate(np.asarray(inner.position)):
@@ -165,11 +165,11 @@ def paths_of(task: MazeTask, states: MazeState | TrialState) -> list[list[Path]]
         if ended[t]:
             # The state is already the next episode's: where this one ended shows in its reward alone.
             reached = float(reward[t]) > 0.5
-            done = [*done, Path([*now.points, goal] if reached else now.points, steps, total, reached)]
+            finished = [*finished, Path([*now.points, goal] if reached else now.points, steps, total, reached)]
             now = Path([place], 0, 0.0, False)
         else:
             now = Path([*now.points, place], steps, total, False)
-        story.append([*done, now])
+        story.append([*finished, now])
     return story
 
 
