@@ -25,14 +25,14 @@ PRIORS = Path(hs.__file__).parent / "data" / "priors"
 
 # suite, environment steps, lanes, test tasks, changed settings (network settings prefixed "network.")
 CASES: dict[str, tuple[str, int, int, int, dict[str, Any]]] = {
-    "bandit-5-10": ("bandit:arms=5,pulls=10", 8_000_000, 256, 10_000, {}),
+    "bandit-5-10": ("bandit:arms=5,pulls=10", 25_000_000, 256, 10_000, {}),
     "bandit-5-100": ("bandit:arms=5,pulls=100", 25_000_000, 256, 10_000, {}),
     "bandit-10-100": ("bandit:arms=10,pulls=100", 18_000_000, 256, 10_000, {}),
     # A linear recurrence cannot join a state with what was done in it a step later; a GRU can.
     "tabular-mdp-10": (
         "tabular-mdp:episodes=10",
-        *(15_000_000, 256, 10_000),
-        {"network.memory": "gru", "entropy_bonus": 0.003},
+        *(12_000_000, 256, 10_000),
+        {"network.memory": "gru", "network.memory_size": 64, "entropy_bonus": 0.003, "lr": 2e-3},
     ),
     "maze-small-rays": (
         "maze-small:obs=rays",
