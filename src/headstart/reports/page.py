@@ -112,6 +112,7 @@ def _settings(agent: dict[str, Any]) -> dict[str, Any]:
     about = {"seeds": agent["seeds"], "steps taken": sum(agent["spent"])}
     about |= {"budget of steps": agent["budget"]} if agent["budget"] else {}
     about |= {f"prior: {k}": v for k, v in prior.items() if not isinstance(v, dict)}
+    about |= {"prior: tasks": "endless"} if "tasks" in prior and prior["tasks"] is None else {}
     if len(agent["training_seeds"]) > 1:
         about["prior: seed"] = agent["training_seeds"]
     return {
