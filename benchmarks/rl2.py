@@ -1,6 +1,7 @@
 """RL² on bandits, tabular MDPs and mazes: train a prior, then score it on 10 000 test tasks.
 
     python -m benchmarks.rl2 CASE [--seed 0]
+    python -m benchmarks.rl2 table              # the table of docs/benchmarks/rl2.md from the stored results
 
 Writes the prior that ships with the package (src/headstart/data/priors), results/rl2/CASE.result.json (scores on the
 test split, at the end of training) and CASE.log.json (learning curve, processor minutes). The settings are the preset
@@ -13,6 +14,8 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import headstart as hs
 from headstart import results
@@ -50,11 +53,30 @@ def settings(changes: dict[str, Any], steps: int) -> Any:
     return dataclasses.replace(config, network=dataclasses.replace(config.network, **network), **rest)
 
 
+def table() -> None:
+    """Print the stored results as Markdown."""
+    print("| case | test score ± s.e. | tasks | steps | processor minutes | further |\n|-|-|-|-|-|-|")
+    for case in CASES:
+        if not (OUT / f"{case}.log.json").exists():
+            continue
+        log = json.loads((OUT / f"{case}.log.json").read_text())
+        result = results.from_json(json.loads((OUT / f"{case}.result.json").read_text()), case)
+        scores = np.array(result.scores)
+        error = scores.std(ddof=1) / np.sqrt(scores.size)
+        facts = [f"{k} {np.round(v, 3).tolist()}" for k, v in result.facts.items()]
+        steps = log["curve"][-1]["steps"]
+        row = [case, f"{scores.mean():.3f} ± {error:.3f}", f"{scores.size:,}", f"{steps / 1e6:.0f} M"]
+        print("| " + " | ".join([*row, f"{log['cpu_minutes']:.1f}", "; ".join(facts)]) + " |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("case", choices=CASES)
+    parser.add_argument("case", choices=[*CASES, "table"])
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if args.case == "table":
+        table()
+        return
     suite, steps, lanes, tasks, changes = CASES[args.case]
     wall, cpu = time.perf_counter(), time.process_time()
     curve: list[dict[str, float]] = []
