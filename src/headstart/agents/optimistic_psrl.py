@@ -13,13 +13,12 @@ values are optimistic, and not those of any one model.
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from headstart.agents._mdp_model import ModelConfig, Posterior, planner
+from headstart.agents._mdp_model import ModelConfig, Posterior, planner, require_drawable
 from headstart.errors import UsageError
-from headstart.ops.planning import backup
+from headstart.ops.planning import backup, backward_induction
 from headstart.types import Agent, Entry, Spec
 
 
@@ -40,14 +39,12 @@ def optimistic_psrl(spec: Spec, config: OptimisticPSRLConfig) -> Agent:
     if config.samples < 1:
         raise UsageError(f"optimistic-psrl draws at least one sample, not {config.samples}.")
 
+    require_drawable("optimistic-psrl", config)
+
     def plan(posterior: Posterior, key: PRNGKeyArray) -> Float[Array, "H S A"]:
         p, r = jax.vmap(posterior.sample)(jr.split(key, config.samples))
-
-        def step(v_tp1: Float[Array, " S"], _: None) -> tuple[Array, Array]:
-            q_t = jax.vmap(backup, (0, 0, None))(p, r, v_tp1).max(0)
-            return q_t.max(-1), q_t
-
-        return jax.lax.scan(step, jnp.zeros(r.shape[1]), length=spec.horizon, reverse=True)[1]
+        backups = jax.vmap(backup, (0, 0, None))
+        return backward_induction(lambda v_tp1: backups(p, r, v_tp1).max(0), r.shape[1], spec.horizon)
 
     return planner(spec, "optimistic-psrl", config, plan)
 

@@ -7,6 +7,7 @@ at each step:
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -48,9 +49,8 @@ def oracle(spec: Spec, config: OracleConfig) -> Agent:
         del state, key
         obs, task = timestep.obs
 
-        def plan() -> Float[Array, "N H S A"]:
-            return jax.vmap(finite_horizon, (0, 0, None))(task.transition, task.mean, spec.horizon)
-
+        plans = jax.vmap(finite_horizon, (0, 0, None))
+        plan = partial(plans, task.transition, task.mean, spec.horizon)
         q = jax.lax.cond(
             obs.ended.any(), plan, lambda: memory.q
         )  # a lane in mid-episode plans the same again

@@ -120,14 +120,8 @@ def trpo(spec: Spec, config: TRPOConfig) -> Agent:
         policy, metrics = _improved(state.policy, rollout, standardise(estimate.advantage), config)
 
         # fit the critic to G_t
-        def fit(carry: tuple[ActorCritic, PyTree], _: None) -> tuple[tuple[ActorCritic, PyTree], Array]:
-            critic, opt_state = carry
-            error, gradient = jax.value_and_grad(_value_error)(critic, seen, estimate.target)
-            return pg.descend(adam, gradient, opt_state, critic, config.critic_lr), error
-
-        (critic, opt_state), error = jax.lax.scan(
-            fit, (state.critic, state.optimiser), length=config.critic_steps
-        )
+        learner = (state.critic, state.optimiser)
+        (critic, opt_state), error = _fitted(adam, config, learner, seen, estimate.target)
         steps = state.steps + rollout.transitions.reward.size
         return TRPOState(policy, critic, opt_state, steps), metrics | {"value_error": error[-1]}
 
@@ -135,6 +129,23 @@ def trpo(spec: Spec, config: TRPOConfig) -> Agent:
         return fresh._replace(policy=trained.policy, critic=trained.critic)
 
     return Agent(init, memory, act, update, adopt, unroll=config.unroll, learns=True)
+
+
+def _fitted(
+    adam: optax.GradientTransformation,
+    config: TRPOConfig,
+    learner: tuple[ActorCritic, PyTree],
+    rollout: Rollout,
+    target: Float[Array, "T n"],
+) -> tuple[tuple[ActorCritic, PyTree], Float[Array, " steps"]]:
+    """The critic (and optimiser) after `critic_steps` steps towards the target, and the error before each."""
+
+    def step(learner: tuple[ActorCritic, PyTree], _: None) -> tuple[tuple[ActorCritic, PyTree], Array]:
+        critic, opt_state = learner
+        error, gradient = jax.value_and_grad(_value_error)(critic, rollout, target)
+        return pg.descend(adam, gradient, opt_state, critic, config.critic_lr), error
+
+    return jax.lax.scan(step, learner, length=config.critic_steps)
 
 
 def _improved(

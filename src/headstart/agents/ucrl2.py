@@ -14,12 +14,12 @@ are scaled by c, since the paper's are too wide to learn anything within a hundr
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from headstart.agents._mdp_model import ModelConfig, Posterior, planner
 from headstart.errors import UsageError
+from headstart.ops.planning import backward_induction
 from headstart.types import Agent, Entry, Spec
 
 
@@ -68,12 +68,8 @@ def ucrl2(spec: Spec, config: UCRL2Config) -> Agent:
         n = jnp.maximum(1.0, taken)
         d_r = config.scale * jnp.sqrt(3.5 * jnp.log(2 * states * actions * t / config.delta) / n)
         d_p = config.scale * jnp.sqrt(14 * states * jnp.log(2 * actions * t / config.delta) / n)
-
-        def step(v_tp1: Float[Array, " S"], _: None) -> tuple[Float[Array, " S"], Float[Array, "S A"]]:
-            q_t = posterior.mean_reward + d_r + optimistic_mean(posterior.mean_transition, v_tp1, d_p)
-            return q_t.max(-1), q_t
-
-        return jax.lax.scan(step, jnp.zeros(states), length=spec.horizon, reverse=True)[1]
+        reward, p = posterior.mean_reward + d_r, posterior.mean_transition
+        return backward_induction(lambda v: reward + optimistic_mean(p, v, d_p), states, spec.horizon)
 
     return planner(spec, "ucrl2", config, plan)
 

@@ -5,6 +5,9 @@ Sources: Bellman 1957; Sutton & Barto 2018, chapters 3 and 4. Everything is unba
 `pi [S, A]`, `γ < 1` is a discount. Where there is a horizon, index 0 is the first step.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -27,13 +30,19 @@ def finite_horizon(p: Float[Array, "S A S"], r: Float[Array, "S A"], horizon: in
     >>> finite_horizon(stay, jnp.array([[0.0, 0.0], [1.0, 1.0]]), 3)[0].tolist()
     [[1.0, 2.0], [3.0, 3.0]]
     """
+    return backward_induction(partial(backup, p, r), r.shape[0], horizon)
+
+
+def backward_induction(
+    backup: Callable[[Float[Array, " S"]], Float[Array, "S A"]], states: int, horizon: int
+) -> Float[Array, "H S A"]:
+    """q_t = backup(max_a q_{t+1}), q_H = 0, for any backup of state values `[S]` to action values `[S, A]`."""
 
     def step(v_tp1: Float[Array, " S"], _: None) -> tuple[Float[Array, " S"], Float[Array, "S A"]]:
-        q_t = backup(p, r, v_tp1)
+        q_t = backup(v_tp1)
         return q_t.max(axis=-1), q_t
 
-    _, q = jax.lax.scan(step, jnp.zeros(r.shape[0], r.dtype), length=horizon, reverse=True)
-    return q
+    return jax.lax.scan(step, jnp.zeros(states), length=horizon, reverse=True)[1]
 
 
 def value_iteration(
