@@ -4,6 +4,7 @@
     python -m benchmarks.bandit_rules --tune      the constants, on 4096 valid tasks, for each n/k and for all
     python -m benchmarks.bandit_rules --table     the rules on 10 000 test tasks, tuned and with defaults
     python -m benchmarks.bandit_rules --variants  other versions of the rules on 10 000 test tasks
+    python -m benchmarks.bandit_rules --markdown  the page's tables
 
 Each writes its part of benchmarks/results/bandit_rules.json, from which docs/agents/bandit-rules.md is
 written.
@@ -249,11 +250,36 @@ def variants(raw: dict[str, Any], tasks: int) -> None:
             _save(raw, rows[-1])
 
 
+def markdown(raw: dict[str, Any]) -> str:
+    """The tables of docs/agents/bandit-rules.md."""
+    agents, tuned = raw["table"]["agents"], raw["tune"]["agents"]
+    names = list(agents)
+    lines = [f"| n/k | {' | '.join(names)} |", "|-" * (len(names) + 1) + "|"]
+    for n, k in SETTINGS:
+        cells = [f"{n}/{k}"]
+        for name in names:
+            row = agents[name][f"{n}/{k}"]
+            ours = row.get("tuned", row["default"])
+            gap = f" ({ours['mean'] / row['published'] - 1:+.1%})" if "published" in row else ""
+            cells.append(f"{ours['mean']:.2f} ± {ours['se']:.2f}{gap}")
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| n/k | " + " | ".join(tuned) + " |", "|-" * (len(tuned) + 1) + "|"]
+    for n, k in SETTINGS:
+        cells = [f"{n}/{k}"]
+        for name, rows in tuned.items():
+            value = rows["best"][f"{n}/{k}"]
+            shown = f"1 - {value:g}/n" if name == "gittins" else f"{value:g}"
+            row = agents[name][f"{n}/{k}"]
+            cells.append(f"{shown} ({row['tuned']['mean']:.2f}; default {row['default']['mean']:.2f})")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for part in ("optimum", "tune", "table", "variants"):
+    for part in ("optimum", "tune", "table", "variants", "markdown"):
         parser.add_argument(f"--{part}", action="store_true")
     chosen = parser.parse_args()
     raw: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -265,6 +291,8 @@ def main() -> None:
         table(raw, 10_000)
     if chosen.variants:
         variants(raw, 10_000)
+    if chosen.markdown:
+        print(markdown(raw))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from headstart.types import Agent, Entry, Spec, TimeStep
 class EpsilonGreedyConfig:
     """How often to explore; the default is tuned (docs/agents/bandit-rules.md)."""
 
-    epsilon: float = 0.03
+    epsilon: float = 0.02
     """the probability of a uniformly random pull, in [0, 1]"""
 
 

@@ -19,6 +19,8 @@ from headstart.errors import UsageError
 
 _TAIL = 1e-2  # γ^lookahead: the weight left to what lies beyond the horizon, where little is left to learn
 _LEVELS = 801  # values of λ at which a Bernoulli arm is calibrated; the root between two is interpolated
+_CHUNK = 50  # of them, calibrated together
+_BAND = 6.0  # posterior deviations from a level within which an arm is in doubt
 _REACH, _POINTS = 5.0, 601  # grid of a Gaussian arm's posterior mean, in posterior deviations
 _NODES = 61  # points of the rule for the next posterior mean: even ones, since W's kink spoils Gauss-Hermite
 
@@ -46,21 +48,43 @@ def bernoulli_index(pulls: int, discount: float) -> Float[np.ndarray, "s f"]:
     >>> print(bernoulli_index(1, 0.9).round(3)[0])
     [0.703 0.5  ]
     """
-    level = (
-        np.sin(np.linspace(0.0, np.pi / 2, _LEVELS)) ** 2
-    )  # denser where posteriors are narrow, near 0 and 1
-    depth = pulls + _lookahead(discount)
+    # Levels lie denser where posteriors are narrow, near 0 and 1.
+    levels = np.sin(np.linspace(0.0, np.pi / 2, _LEVELS)) ** 2
     index = np.full((pulls + 1, pulls + 1), np.nan)
-    mean = (np.arange(depth + 1) + 1.0) / (depth + 2.0)
-    value = np.maximum(level, mean[:, None])  # [successes, λ], with `depth` pulls made
-    for made in range(depth - 1, -1, -1):
-        mean = ((np.arange(made + 1) + 1.0) / (made + 2.0))[:, None]
-        pull = (1 - discount) * mean + discount * (mean * value[1:] + (1 - mean) * value[:-1])
-        if made <= pulls:
-            wins = np.arange(made + 1)
-            index[wins, made - wins] = _root(pull - level, level)
-        value = np.maximum(level, pull)
+    for start in range(0, _LEVELS - 1, _CHUNK):
+        _calibrate(index, levels[start : start + _CHUNK + 1], discount)
     return index
+
+
+def _calibrate(index: Float[np.ndarray, "s f"], level: Float[np.ndarray, " L"], discount: float) -> None:
+    """Write the indices that lie between the first and the last of a few neighbouring levels.
+
+    Only arms whose mean is near these levels are in doubt: worse ones are stopped, V = λ, better ones are
+    pulled for ever, V = E[r]. What is left of each diagonal of the posterior is a band, `low` to `high`.
+    """
+    pulls = len(index) - 1
+    depth = pulls + _lookahead(discount)
+
+    def band(made: int) -> tuple[int, int]:
+        reach = _BAND * math.sqrt(made + 2) / 2
+        low, high = (made + 2) * level[0] - reach, (made + 2) * level[-1] + reach
+        return max(0, int(low) - 1), min(made + 1, int(high) + 1)
+
+    value = np.maximum(level, ((np.arange(depth + 1) + 1.0) / (depth + 2.0))[:, None])  # [successes, λ]
+    low, high = band(depth)
+    for made in range(depth - 1, -1, -1):
+        below, above, (low, high) = low, high, band(made)
+        value[low:below] = level
+        value[above : high + 1] = ((np.arange(above, high + 1) + 1.0) / (made + 3.0))[:, None]
+        wins = np.arange(low, high)
+        mean = ((wins + 1.0) / (made + 2.0))[:, None]
+        won, lost = value[low + 1 : high + 1], value[low:high]
+        pull = (1 - discount) * mean + discount * (lost + mean * (won - lost))
+        if made <= pulls:
+            gain = pull - level
+            here = (gain[:, 0] > 0) & (gain[:, -1] <= 0)
+            index[wins[here], made - wins[here]] = _root(gain[here], level)
+        value[low:high] = np.maximum(level, pull)
 
 
 def _root(gain: Float[np.ndarray, "m L"], level: Float[np.ndarray, " L"]) -> Float[np.ndarray, " m"]:
