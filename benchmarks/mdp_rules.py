@@ -46,6 +46,11 @@ GRID: dict[str, tuple[str, list[float]]] = {
     "optimistic-psrl": ("samples", [2, 5, 10]),
 }
 PRIORS = (0.0, 1.0)
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("mdp-greedy", {"prior_mean": 0.0, "prior_count": 0.1}),
+    ("mdp-epsilon-greedy", {"prior_mean": 0.0, "prior_count": 0.1, "epsilon": 0.05}),
+    ("mdp-epsilon-greedy", {"prior_mean": 0.0, "prior_count": 0.1, "epsilon": 0.1}),
+]
 TASKS = {"valid": 500, "test": 1000}
 COSTLY = {"valid": 250, "test": 1000}  # for the rule that samples many models
 
@@ -189,12 +194,18 @@ def main() -> None:
         parser.add_argument(f"--{flag}", action="store_true")
     chosen = parser.parse_args()
     known: list[dict[str, Any]] = load().get("runs", [])
-    for prior in PRIORS:
-        for name in [*PUBLISHED, "oracle"]:
+    for name in [
+        "oracle",
+        *sorted(PUBLISHED, key=lambda name: name == "optimistic-psrl"),
+    ]:  # the slowest last
+        for prior in PRIORS:
             if chosen.tune:
                 print(name, "is best with", tuned(name, prior, known), flush=True)
             if chosen.test:
                 run(name, "test", tuned(name, prior, known), known)
+        for variant, setting in VARIANTS:
+            if chosen.test and variant == name:
+                run(name, "test", setting, known)
     if chosen.speed:
         save({"speed": speed()})
         print(load()["speed"])

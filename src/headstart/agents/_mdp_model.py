@@ -1,6 +1,6 @@
 """What the rules for tabular MDPs share: a posterior over models as memory, a plan at every episode's start.
 
-    p(·|s,a) ~ Dirichlet(1, …, 1),      p | data ~ Dirichlet(1 + n(s,a,·))
+    p(·|s,a) ~ Dirichlet(α₀, …, α₀),    p | data ~ Dirichlet(α₀ + n(s,a,·))
     μ(s,a) ~ N(μ₀, 1),  r ~ N(μ, 1),    μ | data ~ N((μ₀ + Σr) / (1 + n(s,a)), 1 / (1 + n(s,a)))
 
     at an episode's start:
@@ -8,7 +8,7 @@
     at each step:
         a_t = argmax_a q_t(s_t, a), ties broken at random
 
-With μ₀ = 1 the priors are what the tasks are drawn from; with μ₀ = 0 the rules score as those of Duan et al.
+With α₀ = 1, μ₀ = 1 the priors are what the tasks are drawn from; with μ₀ = 0 the rules score as those of Duan et al.
 (2016, section 3.2) do (docs/agents/mdp-rules.md). What follows an episode's last action is the next one's
 first state: that action's reward is counted, but no transition.
 """
@@ -30,7 +30,7 @@ class Posterior(NamedTuple):
     """What is known of one MDP (in a memory, of each of `N` lanes'), the prior's pseudo-counts included."""
 
     transitions: Float[Array, "*N S A S"]
-    """1 + how often each state followed each state and action"""
+    """α₀ + how often each state followed each state and action"""
     visits: Float[Array, "*N S A"]
     """1 + how many rewards each state and action has paid"""
     rewards: Float[Array, "*N S A"]
@@ -69,6 +69,8 @@ class ModelConfig:
 
     prior_mean: float = 1.0
     """μ₀, the expected reward of what was never tried; 1 is the truth, 0 reproduces the published columns"""
+    prior_count: float = 1.0
+    """α₀, pseudo-visits to each next state, above 0 (at least 1 where models are sampled); 1 is the truth"""
 
 
 Plan = Callable[[Posterior, PRNGKeyArray], Float[Array, "H S A"]]
@@ -91,6 +93,12 @@ def mdp_of(spec: Spec, agent: str) -> tuple[int, int]:
             )
 
 
+def require_drawable(agent: str, config: ModelConfig) -> None:
+    """Raise a UsageError if `Posterior.sample` cannot draw from a posterior of this prior."""
+    if config.prior_count < 1.0:
+        raise UsageError(f"{agent} draws models with a prior_count of at least 1, not {config.prior_count}.")
+
+
 def planner(spec: Spec, agent: str, config: ModelConfig, plan: Plan, epsilon: float = 0.0) -> Agent:
     """The rule that follows `plan`, but for a uniformly random action with probability `epsilon`.
 
@@ -98,10 +106,13 @@ def planner(spec: Spec, agent: str, config: ModelConfig, plan: Plan, epsilon: fl
       UsageError: if the spec is not a tabular MDP's trial.
     """
     states, actions = mdp_of(spec, agent)
+    if config.prior_count <= 0.0:
+        raise UsageError(f"{agent}'s prior_count is above 0, not {config.prior_count}.")
 
     def memory(n: int) -> ModelMemory:
         ones = jnp.ones((n, states, actions))
-        known = Posterior(jnp.ones((n, states, actions, states)), ones, config.prior_mean * ones)
+        alpha = jnp.full((n, states, actions, states), config.prior_count)
+        known = Posterior(alpha, ones, config.prior_mean * ones)
         q = jnp.zeros((n, spec.horizon, states, actions))
         return ModelMemory(known, q, jnp.zeros(n, jnp.int32), jnp.zeros(n, jnp.int32))
 
@@ -110,7 +121,7 @@ def planner(spec: Spec, agent: str, config: ModelConfig, plan: Plan, epsilon: fl
     ) -> tuple[ModelMemory, Array, Any]:
         del state
         k_plan, k_choose = jr.split(key)
-        known = _recall(memory, timestep, config.prior_mean)
+        known = _recall(memory, timestep, config)
         s_t, begins = timestep.obs.obs, timestep.obs.ended
         q = _replan(plan, known, memory.q, begins, k_plan)
         t = jnp.where(begins, 0, memory.time + 1)
@@ -120,7 +131,7 @@ def planner(spec: Spec, agent: str, config: ModelConfig, plan: Plan, epsilon: fl
     return Agent(init=lambda _: (), memory=memory, act=act)
 
 
-def _recall(memory: ModelMemory, timestep: TimeStep, prior_mean: float) -> Posterior:
+def _recall(memory: ModelMemory, timestep: TimeStep, config: ModelConfig) -> Posterior:
     """The posterior with the last step added; the prior alone in lanes where a trial begins."""
     obs, first = timestep.obs, timestep.first
     took = (jnp.arange(first.size), memory.state, obs.action)
@@ -130,7 +141,7 @@ def _recall(memory: ModelMemory, timestep: TimeStep, prior_mean: float) -> Poste
         memory.posterior.visits.at[took].add(1.0),
         memory.posterior.rewards.at[took].add(obs.reward),
     )
-    prior = Posterior(jnp.float32(1.0), jnp.float32(1.0), jnp.float32(prior_mean))
+    prior = Posterior(*(jnp.float32(x) for x in (config.prior_count, 1.0, config.prior_mean)))
 
     def forget() -> Posterior:
         return jax.tree.map(lambda fresh, old: jnp.where(_expand(first, old), fresh, old), prior, known)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from headstart.agents._mdp_model import ModelConfig, Posterior, planner
+from headstart.agents._mdp_model import ModelConfig, Posterior, planner, require_drawable
 from headstart.ops.planning import finite_horizon
 from headstart.types import Agent, Entry, Spec
 
@@ -29,6 +29,8 @@ def psrl(spec: Spec, config: PSRLConfig) -> Agent:
     Raises:
       UsageError: if the spec is not a tabular MDP's trial.
     """
+
+    require_drawable("psrl", config)
 
     def plan(posterior: Posterior, key: PRNGKeyArray) -> Float[Array, "H S A"]:
         p, r = posterior.sample(key)
