@@ -165,7 +165,10 @@ def paths_of(task: MazeTask, states: MazeState | TrialState) -> list[list[Path]]
         if ended[t]:
             # The state is already the next episode's: where this one ended shows in its reward alone.
             reached = float(reward[t]) > 0.5
-            finished = [*finished, Path([*now.points, goal] if reached else now.points, steps, total, reached)]
+            finished = [
+                *finished,
+                Path([*now.points, goal] if reached else now.points, steps, total, reached),
+            ]
             now = Path([place], 0, 0.0, False)
         else:
             now = Path([*now.points, place], steps, total, False)
