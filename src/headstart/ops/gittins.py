@@ -113,7 +113,7 @@ def gaussian_bonus(pulls: int, discount: float) -> Float[np.ndarray, " n"]:
       UsageError: for a discount outside [0, 1).
 
     >>> print(gaussian_bonus(1, 0.9).round(2))
-    [0.74 0.46]
+    [0.75 0.47]
     """
     x = np.linspace(
         -_REACH, _REACH, _POINTS
