@@ -58,7 +58,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         (["evaluate", "--suite", "bandit:pulls=0"], "a bandit trial has at least one pull, not 0."),
         (["evaluate", "--suite", "bandit:arms=-1"], "a bandit has at least one arm, not -1."),
         (["evaluate", "--suite", "maze-small:episodes=0"], "a trial has at least one episode, not 0."),
-        (["evaluate", "--suite", "tabular-mdp:episodes=0"], "at least one"),
+        (["evaluate", "--suite", "tabular-mdp:episodes=0"], "at least 1"),
         (
             ["evaluate", "--suite", BANDIT, "--agents", "ucb"],
             "there is no agent, shipped prior or run folder called 'ucb'",
@@ -91,7 +91,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         ),
         ([*TRAIN, "--steps", "5"], "5 steps are less than one update of 4 lanes"),
         ([*TRAIN, "--lanes", "0"], "lanes is at least 1, not 0."),
-        ([*TRAIN, "--tasks", "0"], "a split has at least one task, not 0"),
+        ([*TRAIN, "--steps", "5000", "--tasks", "0"], "a split has at least one task, not 0"),
         ([*TRAIN, "--resume"], "resume needs the folder of the run"),
         (
             [*TRAIN, "--resume", "--run", "/nowhere/at/all", "--settings.unroll", "12"],

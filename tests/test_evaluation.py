@@ -250,7 +250,6 @@ def test_rewards_that_are_not_finite_are_a_failed_run() -> None:
         ("ucb2", {}, r"no agent, shipped prior or run folder called 'ucb2'; did you mean ucb1"),
         ("psrl", {}, "."),
         ("ucb1", {"tasks": 0}, "at least one task, not 0"),
-        ("ucb1", {"split": "testing"}, "role is train, valid or test, not 'testing'"),
         ("ucb1", {"seed": 2**40}, "seed is between 0 and 4294967295"),
         ("ucb1", {"task_seed": -3}, "task_seed is between 0"),
     ],

@@ -134,7 +134,7 @@ def test_the_tally_of_episodes_against_a_slow_twin() -> None:
         assert float(log.returns[u]) == sum(r for r, _ in ended)
         assert int(log.lengths[u]) == sum(k for _, k in ended) == 3 * len(ended)
     assert log.episodes.sum() == updates * 4 * LANES // 3
-    assert 0 < log.returns.sum() < log.lengths.sum()
+    assert 0 < float(log.returns.sum()) < int(log.lengths.sum())
 
 
 TWO_DEVICES = """

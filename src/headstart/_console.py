@@ -54,7 +54,7 @@ def _bar(title: str) -> Generator[Callable[[Progress], None]]:
 
     columns = (
         "[bold]{task.description}",
-        "{task.completed:,.0f}/{task.total:,.0f} steps",
+        "{task.fields[steps]}",
         "{task.fields[more]}",
     )
     with Bar(
@@ -65,13 +65,14 @@ def _bar(title: str) -> Generator[Callable[[Progress], None]]:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     ) as bar:
-        line = bar.add_task(title, total=None, more="compiling")
+        line = bar.add_task(title, total=None, steps="", more="compiling")
         begun: list[float] = []
 
         def show(reached: Progress) -> None:
             rate, _ = _speed(begun, reached)
+            steps = f"{reached.steps:,}/{reached.budget:,} steps"
             more = f"return {reached.episode_return:.3f}  {rate:,.0f} steps/s"
-            bar.update(line, total=reached.budget, completed=reached.steps, more=more)
+            bar.update(line, total=reached.budget, completed=reached.steps, steps=steps, more=more)
 
         yield show
 

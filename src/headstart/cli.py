@@ -63,8 +63,11 @@ def parse(kind: Any, args: list[str], command: str, default: Any = None) -> Any:
 
 def _sentence(box: str) -> str:
     """What tyro draws as a box of several parts: its first part, and the options it thinks were meant."""
-    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    parts = re.split(r"─{3,}", " ".join(lines))
+    lines = box.splitlines()
+    framed = [line for line in lines if line.startswith("│")] or lines[
+        2:
+    ]  # plain where there is no Unicode: title, rule
+    parts = re.split(r"[─-]{5,}", " ".join(line.strip("│ ") for line in framed))
     first = re.sub(r"^Error parsing [\w.-]+: (?!invalid)", "", " ".join(parts[0].split())).rstrip(".")
     stray = re.match(r"Unrecognized options: (\S+?)(,|$)", first)
     if stray is None:

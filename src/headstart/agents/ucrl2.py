@@ -34,7 +34,7 @@ class UCRL2Config(ModelConfig):
 
 
 def optimistic_mean(
-    p: Float[Array, "S A S"], v: Float[Array, " S"], radius: Float[Array, "S A"]
+    p: Float[Array, "S A T"], v: Float[Array, " T"], radius: Float[Array, "S A"]
 ) -> Float[Array, "S A"]:
     """max { x · v : x a distribution, ‖x - p‖₁ <= radius } for each state and action (the paper's figure 2).
 

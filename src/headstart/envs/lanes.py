@@ -60,12 +60,12 @@ def step(
 ) -> tuple[Lanes, TimeStep]:
     """Advance all lanes one step and reset those whose episode ended; `action` is `[N, ...]`."""
     n = lanes.row.shape[0]
-    state, out = jax.vmap(env.step)(lanes.task, lanes.state, action, jr.split(key, n))
+    k_step, k_task, k_reset = jr.split(key, 3)
+    state, out = jax.vmap(env.step)(lanes.task, lanes.state, action, jr.split(k_step, n))
     last = out.terminated | out.truncated
     final_obs = jax.vmap(env.observe)(lanes.task, state) if env.spec.truncates else None
 
     def start_again() -> Lanes:
-        k_task, k_reset = jr.split(jr.fold_in(key, n))  # what another lane would get; hashed only when needed
         index = lanes.row if pinned else jr.randint(k_task, (n,), 0, _table_size(tasks))
         task = lanes.task if pinned else _gather(tasks, index)
         fresh = Lanes(index, task, jax.vmap(env.reset)(task, jr.split(k_reset, n)))

@@ -98,9 +98,10 @@ class Trial:
     def step(
         self, task: Task, state: TrialState, action: Array, key: PRNGKeyArray
     ) -> tuple[TrialState, Step]:
-        inner, out = self.env.step(task, state.inner, action, jr.fold_in(key, 0))
+        k_step, k_reset = jr.split(key)
+        inner, out = self.env.step(task, state.inner, action, k_step)
         ended = out.terminated | out.truncated
-        fresh = self.env.reset(task, jr.fold_in(key, 1))  # where nothing is drawn, the key is not made either
+        fresh = self.env.reset(task, k_reset)
         inner = jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, inner)
         episode = state.episode + ended.astype(jnp.int32)
         state = TrialState(inner, episode, action, out.reward, ended)

@@ -38,7 +38,8 @@ def save(folder: Path, step: int, tree: PyTree, about: dict[str, Any]) -> None:
     try:
         with _manager(folder) as manager:
             items = ocp.args.Composite(
-                state=ocp.args.StandardSave(leaves), about=ocp.args.JsonSave(about | {"schema": SCHEMA})
+                state=ocp.args.StandardSave(leaves),
+                about=ocp.args.JsonSave(about | {"schema": SCHEMA, "leaves": _shapes(leaves)}),
             )
             manager.save(step, args=items)
     except Exception as error:  # orbax raises whatever its storage layers raise on a full disk
@@ -46,6 +47,11 @@ def save(folder: Path, step: int, tree: PyTree, about: dict[str, Any]) -> None:
         raise RunError(
             f"the checkpoint under {folder} could not be written ({why}); the one before is kept."
         ) from error
+
+
+def _shapes(leaves: dict[str, Any]) -> list[Any]:
+    """Shape and type of each leaf, as JSON has them: orbax pads or cuts what is asked for in another shape."""
+    return [[list(leaf.shape), str(leaf.dtype)] for leaf in leaves.values()]
 
 
 def _reason(error: Exception) -> str:
@@ -86,6 +92,8 @@ def load(folder: Path, step: int, like: PyTree, about: dict[str, Any]) -> PyTree
                     f"{where} belongs to a run with another {', '.join(differing)}; resume with the settings it was "
                     "started with."
                 )
+            if found.get("leaves") != _shapes(shapes):
+                raise UsageError(f"{damaged}.")
             wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), shapes)
             state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted)))[
                 "state"

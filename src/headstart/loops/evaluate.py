@@ -95,7 +95,9 @@ def _record(
         k_act, k_env = jr.split(key)
         memory, action, _ = agent.act(state, memory, timestep, k_act)
         before = jax.tree.map(lambda leaf: leaf[-1], play.state)
-        after, _ = env.step(task, before, action[-1], jr.split(k_env, m)[-1])  # as lanes.step does
+        after, _ = env.step(
+            task, before, action[-1], jr.split(jr.split(k_env, 3)[0], m)[-1]
+        )  # as lanes.step does
         play, timestep = lanes.step(env, tasks, play, action, k_env, pinned=True)
         step = Recording(after, action[-1], timestep.reward[-1], _ended(play.state, timestep.first)[-1])
         return (memory, play, timestep, alive & ~timestep.first[-1]), (step, alive)

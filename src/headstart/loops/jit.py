@@ -64,8 +64,8 @@ def rollout(
 ) -> tuple[Carry, Rollout, tuple[Array, Array, Array]]:
     """Run the policy T steps in N lanes; the last result is what episodes ended: count, returns, lengths."""
 
-    def one(carry: Carry, keys: tuple[PRNGKeyArray, PRNGKeyArray]) -> tuple[Carry, tuple[Transition, Tally]]:
-        k_act, k_env = keys
+    def one(carry: Carry, key: PRNGKeyArray) -> tuple[Carry, tuple[Transition, Tally]]:
+        k_act, k_env = jr.split(key)
         now = carry.timestep
         seen = lanes.privileged(env, carry.lanes)
         memory, action, extras = agent.act(carry.agent, carry.memory, now, k_act)
@@ -79,8 +79,8 @@ def rollout(
         carry = carry._replace(memory=memory, lanes=state, timestep=then, tally=tally)
         return carry, (transition, ended)
 
-    memory, keys = carry.memory, jr.split(key, (2, agent.unroll))
-    carry, (transitions, ended) = jax.lax.scan(one, carry, (keys[0], keys[1]))
+    memory = carry.memory
+    carry, (transitions, ended) = jax.lax.scan(one, carry, jr.split(key, agent.unroll))
     seen = lanes.privileged(env, carry.lanes)
     episodes = transitions.last.sum(dtype=jnp.int32)
     ended = (episodes, ended.total.sum(), ended.length.sum(dtype=jnp.int32))

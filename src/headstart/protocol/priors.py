@@ -121,7 +121,7 @@ _UNREADABLE = (
 
 def _read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
             about: dict[str, Any] = dict(json.loads(str(file["about"])))
             leaves = [file[name] for name in sorted(file.files) if name.startswith("leaf")]
             schema = int(about["schema"])

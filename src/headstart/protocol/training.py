@@ -194,7 +194,7 @@ def train(
                     if interrupts.asked:
                         raise _interrupted(plan, spent)
                     carry, progress = _advance(plan, carry, updates_made)
-                    rows.append([progress.steps, progress.episode_return, *progress.metrics.values()])
+                    rows.append([float(progress.steps), progress.episode_return, *progress.metrics.values()])
                     watch(progress)
                     if options.run:
                         _keep(plan, options.run, carry, rows, list(progress.metrics))

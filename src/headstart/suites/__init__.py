@@ -26,7 +26,11 @@ def _versioned(name: str) -> str:
 
 
 def _parse(text: Any, default: Any, option: str, name: str) -> Any:
+    """An option's value as its default's type: of that type already, or written out."""
     kind = type(default)
+    if isinstance(text, kind):
+        return text
+    text = text if isinstance(text, str) else repr(text)
     try:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
