@@ -90,6 +90,22 @@ def test_a_truncated_prior_is_refused(kept: Path, share: float) -> None:
         priors.load(kept)
 
 
+def test_a_flipped_byte_never_gives_other_weights(prior: Prior, kept: Path) -> None:
+    whole, refused = kept.read_bytes(), 0
+    for at in range(0, len(whole), len(whole) // 40):
+        data = bytearray(whole)
+        data[at] ^= 0xFF
+        kept.write_bytes(data)
+        try:
+            found = priors.load(kept)
+        except UsageError:
+            refused += 1
+        else:  # a byte that says nothing, such as a time of day
+            for a, b in zip(jax.tree.leaves(found.state), jax.tree.leaves(prior.state), strict=True):
+                np.testing.assert_array_equal(a, b)
+    assert refused > 10
+
+
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.npz"
 

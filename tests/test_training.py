@@ -5,6 +5,7 @@ import errno
 import functools
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -23,12 +24,13 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from headstart import agents, suites
+from headstart import agents, results, suites
 from headstart.agents import ppo
 from headstart.agents.ppo import PPOConfig
 from headstart.envs.bandit import Bandit, BanditTask
 from headstart.envs.trial import Trial
 from headstart.errors import RunError, UsageError
+from headstart.loops import checkpoint
 from headstart.nets.actor_critic import NetworkConfig
 from headstart.protocol import priors, training
 from headstart.protocol.training import Progress, Trained, TrainOptions, train
@@ -88,6 +90,33 @@ def assert_same_run(run: Path, reference: Path) -> None:
 def rows(run: Path) -> list[list[str]]:
     with (run / "curve.csv").open() as file:
         return list(csv.reader(file))
+
+
+def test_what_a_run_leaves(whole: tuple[Path, Trained]) -> None:
+    run, trained = whole
+    names = {path.name for path in run.iterdir()}
+    assert names == {"config.json", "curve.csv", "checkpoints", "prior.npz", "result.json"}
+    about = json.loads((run / "config.json").read_text())
+    assert about["suite"] == "bandit-v0:arms=2,pulls=3"
+    assert about["settings"]["network"]["memory_size"] == 4
+    assert about["settings"]["lr"] == 1e-2
+    assert (about["agent"], about["steps"], about["lanes"], about["seed"]) == ("ppo", STEPS, LANES, 5)
+    assert about["versions"]["jax"] == jax.__version__
+    header, *lines = rows(run)
+    assert header[:2] == ["steps", "return"]
+    assert header[2:] == sorted(header[2:])
+    assert [int(line[0]) for line in lines] == [STEPS * k // CHUNKS for k in range(1, CHUNKS + 1)]
+    assert sorted(int(path.name) for path in (run / "checkpoints").iterdir()) == [6, 8]
+    (result,) = results.load_all(run / "result.json")
+    assert result == trained.result
+    assert (result.agent, result.split, result.spent, result.budget) == ("run", "valid", STEPS, STEPS)
+    assert len(result.scores) == 6
+    assert result.curve is not None
+    assert result.curve.values == [float(line[1]) for line in lines]
+    found = priors.find(str(run))
+    for a, b in zip(jax.tree.leaves(found.state), jax.tree.leaves(trained.prior.state), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (found.name, found.steps, found.tasks) == ("run", STEPS, None)
 
 
 def test_the_same_without_a_folder(whole: tuple[Path, Trained]) -> None:
@@ -337,6 +366,29 @@ def breaking_suite(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setitem(sys.modules, "breaking_suites", module)
     monkeypatch.setitem(suites.REGISTRY, "breaking-v0", "breaking_suites:breaking")
     return "breaking-v0"
+
+
+@pytest.mark.parametrize("good", [0, 2])
+def test_a_reward_that_is_not_a_number_stops_the_run_and_keeps_what_was_good(
+    tmp_path: Path, breaking_suite: str, good: int
+) -> None:
+    """The environment breaks by chance: of a few seeds, one goes well for `good` chunks."""
+    for seed in range(30):
+        run = tmp_path / str(seed)
+        with pytest.raises(RunError) as stopped:
+            train(OPTIONS, CONFIG, suite=breaking_suite, run=run, seed=seed, evaluate_on=0)
+        if (len(rows(run)) - 1 if (run / "curve.csv").exists() else 0) == good:
+            break
+    else:
+        raise AssertionError("no seed broke where it was to")
+    said = str(stopped.value)
+    assert f"training stopped at step {(good + 1) * STEPS // CHUNKS}: reward" in said
+    assert "became infinite or not a number" in said
+    assert (f"; the last good checkpoint is kept in {run};" in said) == (good > 0)
+    assert checkpoint.latest(run / "checkpoints") == (good * UPDATES // CHUNKS or None)
+    assert not (run / "prior.npz").exists()
+    with pytest.raises(RunError, match=re.escape(said)):
+        train(OPTIONS, CONFIG, suite=breaking_suite, run=run, seed=seed, evaluate_on=0, resume=True)
 
 
 def test_an_absurd_step_size_stops_the_run(tmp_path: Path) -> None:

@@ -109,20 +109,20 @@ def commit() -> str:
         return ""
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN or infinity: they become None."""
+def plain(value: Any) -> Any:
+    """A value as JSON keeps it: tuples are lists, and what is not finite is None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value
 
 
 def to_json(result: Result) -> dict[str, Any]:
     """A result as plain JSON values."""
-    return _plain(dataclasses.asdict(result))
+    return plain(dataclasses.asdict(result))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -193,7 +193,7 @@ def from_json(data: Any, where: str) -> Result:
 
 
 def _floats(values: list[float | None]) -> list[float]:
-    """What `_plain` made None is NaN again."""
+    """What `plain` made None is NaN again."""
     return [math.nan if value is None else float(value) for value in values]
 
 

@@ -108,11 +108,11 @@ def beta(key: PRNGKeyArray, a: Float[Array, "N k"], b: Float[Array, "N k"]) -> F
     Tsang 2000, "A simple method for generating gamma variables"). `jax.random.beta` draws one by one on
     a CPU, 5 times slower.
     """
-    shape = jnp.stack([a, b])
+    shape = jnp.stack([a, b], axis=-1)  # lanes lead, so that a longer table draws the same for its first rows
     d = shape - 1 / 3
     c = 1 / jnp.sqrt(9 * d)
 
-    def attempt(carry: tuple[Array, Array, Bool[Array, "2 N k"]]) -> tuple[Array, Array, Array]:
+    def attempt(carry: tuple[Array, Array, Bool[Array, "N k 2"]]) -> tuple[Array, Array, Array]:
         key, kept, accepted = carry
         key, k_x, k_u = jr.split(key, 3)
         x = jr.normal(k_x, d.shape)
@@ -123,4 +123,4 @@ def beta(key: PRNGKeyArray, a: Float[Array, "N k"], b: Float[Array, "N k"]) -> F
 
     start = (key, jnp.ones(d.shape), jnp.zeros(d.shape, bool))
     _, gamma, _ = jax.lax.while_loop(lambda carry: ~carry[2].all(), attempt, start)
-    return gamma[0] / gamma.sum(0)
+    return gamma[..., 0] / gamma.sum(-1)

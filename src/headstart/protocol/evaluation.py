@@ -85,7 +85,7 @@ def unplayed(suite: Suite, split: Split, who: Contestant, seed: int, command: st
         split=split.role,
         fingerprint=split.fingerprint,
         agent=who.name,
-        config=dataclasses.asdict(who.config),
+        config=results.plain(dataclasses.asdict(who.config)),
         seed=seed,
         budget=0,
         spent=0,
