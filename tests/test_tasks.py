@@ -136,7 +136,7 @@ def test_a_fingerprint_names_the_content(suite: Suite) -> None:
 def test_an_endless_split_offers_fresh_tasks_of_its_role(suite: Suite) -> None:
     split = suite.split("train")
     assert split.tasks is None
-    one, again, other = (split.block(jr.key(seed)) for seed in (0, 0, 1))
+    one, again, other = (split.block(jr.key(seed), 1024) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one.mean, again.mean)
     assert not {row.tobytes() for row in one.mean} & {row.tobytes() for row in other.mean}
     assert np.asarray(has_role("train", jax.vmap(task_hash)(one))).all()
@@ -144,7 +144,7 @@ def test_an_endless_split_offers_fresh_tasks_of_its_role(suite: Suite) -> None:
 
 def test_a_finite_split_offers_all_it_has(suite: Suite) -> None:
     split = suite.split("train", 5)
-    assert split.block(jr.key(0)) is split.tasks
+    assert split.block(jr.key(0), 1024) is split.tasks
 
 
 @pytest.mark.parametrize("size", [0, -3])

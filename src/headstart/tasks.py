@@ -27,7 +27,6 @@ _DRAWS = (
     4096  # candidates drawn at once; part of every split's definition, since sets of all sizes share a prefix
 )
 _SHARE = {"test": (0, 1), "valid": (1, 2), "train": (2, 8)}  # eighths of the hash space
-_ENDLESS_BLOCK = 16_384  # tasks an endless split offers a chunk of training
 
 
 def _mix(x: UInt32[Array, "*n"]) -> UInt32[Array, "*n"]:
@@ -92,9 +91,9 @@ class Split:
             digest.update(array.tobytes())
         return digest.hexdigest()[:16]
 
-    def block(self, key: PRNGKeyArray) -> PyTree:
-        """The table `[M, ...]` a chunk of training draws from: a finite split whole, a fresh sample of an endless one."""
-        return self.draw(key, _ENDLESS_BLOCK) if self.tasks is None else self.tasks
+    def block(self, key: PRNGKeyArray, n: int) -> PyTree:
+        """The table `[M, ...]` a chunk of training draws from: a finite split whole, `n` fresh tasks of an endless one."""
+        return self.draw(key, n) if self.tasks is None else self.tasks
 
 
 @dataclass(frozen=True)

@@ -249,8 +249,10 @@ def _events(plan: _Plan, spent: int) -> Generator[tensorboard.Write]:
 
 
 def _block(plan: _Plan, chunk: int) -> Any:
-    """The tasks of a chunk; a table of its own for each where the split is endless."""
-    return plan.split.block(jr.fold_in(jr.key(plan.options.task_seed), chunk))
+    """The tasks of a chunk; a table of its own for each where the split is endless, about twice as many as it plays."""
+    played = plan.options.lanes + plan.chunk * plan.steps_per_update // plan.suite.env.spec.steps
+    n = min(max(1 << (2 * played - 1).bit_length(), 1024), 16_384)
+    return plan.split.block(jr.fold_in(jr.key(plan.options.task_seed), chunk), n)
 
 
 def _summarise(log: jit.Log, spent: int, budget: int) -> Progress:
