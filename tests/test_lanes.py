@@ -197,3 +197,22 @@ def test_privileged_views_are_one_a_lane_or_none() -> None:
     assert lanes.privileged(Counting(True), counting).shape == (N,)
     noisy, _ = lanes.reset(Noisy(), jnp.zeros((2, 1)), jr.key(0), N)
     assert lanes.privileged(Noisy(), noisy) is None
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_resetting_few_lanes_is_resetting_all_and_keeping_few(
+    monkeypatch: pytest.MonkeyPatch, pinned: bool
+) -> None:
+    lengths = np.arange(
+        20, 84, dtype=np.int32
+    )  # now nobody ends, now a few, at the start of a round all but none
+    table = CountTask(lengths, lengths)
+    few = play(Counting(False), table, pinned, steps=90, n=64)
+    ends = few.timestep.first.sum(axis=1)
+    assert (ends == 0).any() and (ends > 0).any() and (ends <= 4).all()
+    monkeypatch.setattr(lanes, "_FEW", 1000)
+    every = play(Counting(False), table, pinned, steps=90, n=64)
+    jax.tree.map(np.testing.assert_array_equal, few, every)
+    noisy = play(Noisy(), jnp.zeros(8), pinned, steps=6, n=64)
+    monkeypatch.setattr(lanes, "_FEW", 1)
+    jax.tree.map(np.testing.assert_array_equal, noisy, play(Noisy(), jnp.zeros(8), pinned, steps=6, n=64))

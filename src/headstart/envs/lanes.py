@@ -18,6 +18,11 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 from headstart.types import Env, EnvState, Task, TimeStep
 
 
+_FEW = (
+    16  # up to one lane in so many is reset by itself; if more end at once, all are, and the rest thrown away
+)
+
+
 class Lanes(NamedTuple):
     """`N` environments: the row of the task table each plays, that task, and the environment's state."""
 
@@ -65,13 +70,24 @@ def step(
     last = out.terminated | out.truncated
     final_obs = jax.vmap(env.observe)(lanes.task, state) if env.spec.truncates else None
 
-    def start_again() -> Lanes:
-        index = lanes.row if pinned else jr.randint(k_task, (n,), 0, _table_size(tasks))
-        task = lanes.task if pinned else _gather(tasks, index)
-        fresh = Lanes(index, task, jax.vmap(env.reset)(task, jr.split(k_reset, n)))
-        return _where(last, fresh, lanes._replace(state=state))
+    ended = jnp.sum(last, dtype=jnp.int32)
+    lanes = lanes._replace(state=state)
 
-    lanes = jax.lax.cond(last.any(), start_again, lambda: lanes._replace(state=state))
+    def fresh(which: Int[Array, " k"]) -> Lanes:
+        index = (lanes.row if pinned else jr.randint(k_task, (n,), 0, _table_size(tasks)))[which]
+        task = _gather(lanes.task, which) if pinned else _gather(tasks, index)
+        return Lanes(index, task, jax.vmap(env.reset)(task, jr.split(k_reset, n)[which]))
+
+    def restart_few() -> Lanes:
+        which = jnp.flatnonzero(last, size=few, fill_value=n)
+        return jax.tree.map(lambda a, b: a.at[which].set(b, mode="drop"), lanes, fresh(which))
+
+    def restart() -> Lanes:
+        return _where(last, fresh(jnp.arange(n)), lanes)
+
+    few = n // _FEW
+    branches = [lambda: lanes, restart_few, restart]
+    lanes = jax.lax.switch((ended > 0).astype(jnp.int32) + (ended > few).astype(jnp.int32), branches)
     obs = jax.vmap(env.observe)(lanes.task, lanes.state)
     discount = 1.0 - out.terminated.astype(jnp.float32)
     return lanes, TimeStep(obs, out.reward, discount, last, final_obs)
