@@ -17,9 +17,8 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 from headstart.types import Env, EnvState, Task, TimeStep
 
-_FEW = (
-    16  # up to one lane in so many is reset by itself; if more end at once, all are, and the rest thrown away
-)
+_FEW = 16
+"""Up to one lane in so many is reset by itself; where more end at once, all are reset and most of that is thrown away."""
 
 
 class Lanes(NamedTuple):
