@@ -1,0 +1,145 @@
+"""Adaptation: fresh, fine-tuned, frozen, in context; the meter, the score, what a folder keeps."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from headstart import agents, suites
+from headstart.agents.ppo import PPOConfig
+from headstart.errors import UsageError
+from headstart.loops import jit
+from headstart.nets.actor_critic import NetworkConfig
+from headstart.protocol import adaptation
+from headstart.protocol.adaptation import AdaptOptions, Contender, adapt
+from headstart.protocol.priors import Prior
+from headstart.results import Result
+from headstart.tasks import Split
+
+SUITE = suites.suite("bandit:arms=3,pulls=4")
+CONFIG = PPOConfig(NetworkConfig(torso=(4,), memory="gru", memory_size=4), unroll=6, epochs=1, minibatches=1)
+OPTIONS = AdaptOptions(budget=100, lanes=2, seeds=(0, 1), points=3)
+SCRATCH = Contender("scratch", "ppo", CONFIG)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return SUITE.split("test", 3)
+
+
+@pytest.fixture(scope="module")
+def found(split: Split) -> list[Result]:
+    return adapt(SUITE, SCRATCH, OPTIONS, split)
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    agent = agents.entry("ppo").build(SUITE.env.spec, CONFIG)
+    train = SUITE.split("train", 5)
+    return Prior("ppo", CONFIG, agent.init(jr.key(7)), SUITE.name, train.fingerprint, 5, 1, 7)
+
+
+def test_a_result_for_every_task_and_seed_within_the_budget(found: list[Result], split: Split) -> None:
+    assert [(r.facts["task"], r.seed) for r in found] == [(f"task-{i}", s) for i in range(3) for s in (0, 1)]
+    for result in found:
+        assert (result.suite, result.agent, result.fingerprint) == (SUITE.name, "scratch", split.fingerprint)
+        # 8 updates of 12 steps fit into 100; 3 points of 3 updates are 36, 72, 96 steps
+        assert (result.budget, result.spent) == (100, 96)
+        assert result.curve is not None
+        assert result.curve.steps == [36, 72, 96]
+
+
+def test_the_score_is_the_mean_over_all_episodes_that_ended(found: list[Result], split: Split) -> None:
+    """Played again with the plain loop: every reward of the run, in order."""
+    agent = agents.entry("ppo").build(SUITE.env.spec, CONFIG)
+    result = found[3]  # task 1, seed 1
+    key = jr.fold_in(jr.key(1), 1)
+    tasks = jax.tree.map(lambda leaf: jnp.asarray(leaf)[1:2], split.tasks)
+    carry = jit.start(agent, SUITE.env, tasks, key, OPTIONS.lanes)
+    rewards = []
+    roll = jax.jit(lambda carry, k: jit.rollout(agent, SUITE.env, tasks, carry, k))
+    for update in range(8):
+        k_rollout, k_update = jr.split(jr.fold_in(key, update))
+        carry, rollout, _ = roll(carry, k_rollout)
+        state, _ = agent.update(carry.agent, rollout, k_update)
+        carry = carry._replace(agent=state, update=carry.update + 1)
+        rewards.append(np.asarray(rollout.transitions.reward))
+    lanes = (
+        np.concatenate(rewards).T.reshape(2, 12, 4).sum(axis=-1)
+    )  # 48 steps a lane are 12 trials of 4 pulls
+    np.testing.assert_allclose(result.scores, [lanes.mean() / 4], rtol=1e-6)
+    assert result.facts["episodes"] == lanes.size * 4
+    assert result.facts["unfinished"] == 0
+
+
+def test_runs_side_by_side_are_runs_by_themselves(
+    found: list[Result], split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = adapt(SUITE, SCRATCH, dataclasses.replace(OPTIONS, together=4), split)
+    assert [r.scores for r in together] == [r.scores for r in found]
+
+
+def test_a_frozen_contender_keeps_its_weights_and_a_free_one_does_not(prior: Prior, split: Split) -> None:
+    scores = {}
+    for frozen in (True, False):
+        who = Contender("tuned", "ppo", dataclasses.replace(CONFIG, lr=0.1), prior, frozen)
+        scores[frozen] = [
+            r.scores for r in adapt(SUITE, who, dataclasses.replace(OPTIONS, budget=600), split)
+        ]
+    again = Contender("tuned", "ppo", dataclasses.replace(CONFIG, lr=0.2), prior, frozen=True)
+    still = [r.scores for r in adapt(SUITE, again, dataclasses.replace(OPTIONS, budget=600), split)]
+    assert scores[True] == still
+    assert scores[True] != scores[False]
+
+
+def test_finished_runs_are_found_again(
+    tmp_path: Path, found: list[Result], split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = dataclasses.replace(OPTIONS, run=tmp_path)
+    kept = adapt(SUITE, SCRATCH, options, split)
+    assert [r.scores for r in kept] == [r.scores for r in found]
+    gone = tmp_path / "scratch" / "task-2-seed0.json"
+    gone.unlink()
+    played: list[int] = []
+    group = adaptation._group
+    monkeypatch.setattr(adaptation, "_group", lambda *args: played.append(len(args[1])) or group(*args))
+    again = adapt(SUITE, SCRATCH, options, split)
+    assert played == [1]
+    assert [dataclasses.replace(r, commit="") for r in again] == [
+        dataclasses.replace(r, commit="") for r in kept
+    ]
+    with pytest.raises(UsageError, match="has another config; choose another folder"):
+        adapt(SUITE, dataclasses.replace(SCRATCH, config=dataclasses.replace(CONFIG, lr=1.0)), options, split)
+
+
+def test_a_failed_run_does_not_lose_the_others(split: Split) -> None:
+    bad = dataclasses.replace(CONFIG, lr=1e38)
+    found = adapt(SUITE, Contender("bad", "ppo", bad), OPTIONS, split)
+    assert len(found) == 6
+    for result in found:
+        assert result.scores == []
+        assert "became infinite or not a number" in result.facts["failed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 0}, "a budget has at least one step, not 0"),
+        ({"budget": 11}, "less than one update of scratch: 2 lanes x 6 steps"),
+        ({"lanes": 0}, "lanes is at least 1, not 0"),
+        ({"seeds": ()}, "at least one seed"),
+    ],
+)
+def test_bad_options_are_refused(split: Split, options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        adapt(SUITE, SCRATCH, dataclasses.replace(OPTIONS, **options), split)
+
+
+def test_a_prior_of_the_same_tasks_is_refused(prior: Prior, split: Split) -> None:
+    cheat = dataclasses.replace(prior, fingerprint=split.fingerprint)
+    with pytest.raises(UsageError, match="was trained on the very tasks it is to be tested on"):
+        adapt(SUITE, Contender("cheat", "ppo", CONFIG, cheat), OPTIONS, split)
