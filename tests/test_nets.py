@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -65,7 +66,21 @@ def numpy_linear(cell: Any, state: Any, x: np.ndarray) -> tuple[Any, np.ndarray]
     return h, h * gate * sigmoid(gate)
 
 
-TWINS = {"gru": numpy_gru, "lstm": numpy_lstm, "linear": numpy_linear}
+def numpy_fast(cell: Any, state: Any, x: np.ndarray) -> tuple[Any, np.ndarray]:
+    """Slot by slot."""
+    a, w, r, s = (np.asarray(leaf, np.float64) for leaf in (cell.address, cell.input, cell.recall, cell.skip))
+    before, table = state
+    here = np.exp(a @ x)
+    here /= here.sum()
+    known = sum(share * row for share, row in zip(here, table, strict=True))
+    gates = w @ x + r @ known + np.asarray(cell.bias, np.float64)
+    g, v = sigmoid(gates[:SIZE]), np.tanh(gates[SIZE:])
+    held_before = sum(share * row for share, row in zip(before, table, strict=True))
+    table = np.array([row + share * g * (v - held_before) for share, row in zip(before, table, strict=True)])
+    return (here, table), here @ table + s @ x
+
+
+TWINS = {"gru": numpy_gru, "lstm": numpy_lstm, "linear": numpy_linear, "fast": numpy_fast}
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -110,7 +125,8 @@ def test_a_parallel_scan_equals_a_serial_one_with_its_gradients() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parallel"), [("gru", False), ("lstm", False), ("linear", False), ("linear", True)]
+    ("name", "parallel"),
+    [("gru", False), ("lstm", False), ("linear", False), ("linear", True), ("fast", False)],
 )
 def test_nothing_passes_a_reset(name: str, parallel: bool) -> None:
     cell = cell_of(name)
@@ -186,3 +202,29 @@ def test_only_a_privileged_critic_sees_the_privileged() -> None:
         differs = network.value(features, seen) != network.value(features, other)
         assert bool(differs.all()) is privileged
         assert bool(differs.any()) is privileged
+
+
+def test_fast_weights_hold_apart_what_was_seen_in_different_places() -> None:
+    """With sharp addresses, a gate wide open and a value that is plainly the input's, a table of what followed where."""
+    places, size = 3, 2
+    cell = memories.make_cell("fast", jr.key(0), places + size, size, slots=places)
+    value = jnp.concatenate([jnp.zeros((size, places)), jnp.eye(size)], axis=1)
+    cell = eqx.tree_at(
+        lambda c: (c.address, c.input, c.recall, c.bias, c.skip),
+        cell,
+        (
+            50.0 * jnp.eye(places, places + size),
+            jnp.concatenate([jnp.zeros_like(value), value]),
+            jnp.zeros_like(cell.recall),
+            jnp.concatenate([jnp.full(size, 50.0), jnp.zeros(size)]),
+            jnp.zeros_like(cell.skip),
+        ),
+    )
+    visits, seen = [0, 1, 2, 1, 0, 2], np.linspace(-0.9, 0.9, 12).reshape(6, 2)
+    memory, known = memories.start(cell, 1), {place: np.zeros(size) for place in range(places)}
+    for t, (place, value_t) in enumerate(zip(visits, seen, strict=True)):
+        x = jnp.concatenate([jax.nn.one_hot(place, places), jnp.asarray(value_t, jnp.float32)])
+        memory, y = jax.vmap(cell)(memory, x[None], jnp.array([t == 0]))
+        if t:  # what is seen now followed from where one was
+            known[visits[t - 1]] = np.tanh(value_t)
+        assert_allclose(y[0], known[place], atol=1e-5)

@@ -28,6 +28,8 @@ class NetworkConfig:
     """what carries features through time"""
     memory_size: int = 256
     """units of the memory"""
+    memory_slots: int = 16
+    """places that fast weights can tell apart"""
     shared: bool = False
     """whether the critic reads the actor's torso; a network with a memory always shares it"""
     actor: tuple[int, ...] = ()
@@ -78,7 +80,9 @@ class ActorCritic(eqx.Module):
         self.critic_torso = None
         size = self.torso.size
         if config.memory != "none":
-            self.memory = memories.make_cell(config.memory, k_memory, size, config.memory_size)
+            self.memory = memories.make_cell(
+                config.memory, k_memory, size, config.memory_size, config.memory_slots
+            )
             size = config.memory_size
         elif not config.shared:
             self.critic_torso = torsos.Torso(k_critic, spec.obs, config.torso, config.activation)

@@ -141,14 +141,61 @@ class LinearRecurrence(eqx.Module):
         return h_t[-1], h_t * o
 
 
-Cell = GRU | LSTM | LinearRecurrence
-MemoryName = Literal["none", "gru", "lstm", "linear"]
-CELLS: dict[str, Any] = {"gru": GRU, "lstm": LSTM, "linear": LinearRecurrence}
+class FastWeights(eqx.Module):
+    """A table that is written by the delta rule and read by content (Schmidhuber 1992; Schlag et al. 2021, arXiv:2102.11174;
+    recurrent as in Irie et al. 2021, arXiv:2106.06295).
+
+        q = softmax(A x)                             where we are, as a share of each slot
+        g, v = σ, tanh (W x + R M q + b)             what to write, and how much of it, knowing what was known of here
+        M' = M + q⁻ (g ⊙ (v - M q⁻))ᵀ                learned of where we were a step ago, q⁻
+        y = M' q + S x                               what is known of where we are
+
+    What comes of a decision is seen a step later: so the write goes to the address of the step before. For a state s, an
+    action and what followed it, M holds what a tabular method would: a row a state, gates choosing the action's columns,
+    and a `v` that may look up the worth of the state one has come to. The biases of g spread its rates from 1/2 to 1/32.
+    """
+
+    address: Float[Array, "k i"]
+    input: Float[Array, "h2 i"]
+    recall: Float[Array, "h2 h"]
+    bias: Float[Array, " h2"]
+    skip: Float[Array, "h i"]
+    size: int = eqx.field(static=True)
+
+    def __init__(self, key: PRNGKeyArray, i: int, size: int, slots: int = 16) -> None:
+        k_address, k_input, k_recall, k_skip = jr.split(key, 4)
+        sharp, plain = jax.nn.initializers.orthogonal(3.0), jax.nn.initializers.orthogonal()
+        self.address = sharp(k_address, (slots, i), jnp.float32)
+        self.input = _gates(k_input, i, size, 2)
+        self.recall = 0.5 * _gates(k_recall, size, size, 2)
+        rate = 2.0 ** -jnp.linspace(1.0, 5.0, size)
+        self.bias = jnp.zeros(2 * size).at[:size].set(jnp.log(rate) - jnp.log1p(-rate))
+        self.skip = plain(k_skip, (size, i), jnp.float32)
+        self.size = size
+
+    def start(self) -> Memory:
+        slots = self.address.shape[0]
+        return jnp.zeros(slots), jnp.zeros((slots, self.size))
+
+    def __call__(
+        self, state: Memory, x: Float[Array, " i"], first: Bool[Array, ""]
+    ) -> tuple[Memory, Float[Array, " h"]]:
+        before, table = (part * _keep(first) for part in state)
+        here = jax.nn.softmax(x @ self.address.T)
+        g, v = jnp.split(x @ self.input.T + (here @ table) @ self.recall.T + self.bias, 2)
+        change = jax.nn.sigmoid(g) * (jnp.tanh(v) - before @ table)
+        table = table + before[:, None] * change[None, :]
+        return (here, table), here @ table + x @ self.skip.T
 
 
-def make_cell(name: MemoryName, key: PRNGKeyArray, i: int, size: int) -> Cell:
-    """A memory by name for inputs of length `i`."""
-    return CELLS[name](key, i, size)
+Cell = GRU | LSTM | LinearRecurrence | FastWeights
+MemoryName = Literal["none", "gru", "lstm", "linear", "fast"]
+CELLS: dict[str, Any] = {"gru": GRU, "lstm": LSTM, "linear": LinearRecurrence, "fast": FastWeights}
+
+
+def make_cell(name: MemoryName, key: PRNGKeyArray, i: int, size: int, slots: int = 16) -> Cell:
+    """A memory by name for inputs of length `i`; `slots` are those of fast weights."""
+    return FastWeights(key, i, size, slots) if name == "fast" else CELLS[name](key, i, size)
 
 
 def start(cell: Cell, n: int) -> Memory:
