@@ -13,6 +13,7 @@ from scipy.optimize import linprog
 
 from headstart import agents, suites
 from headstart.agents import _mdp_model as model
+from headstart.agents._gamma import gamma
 from headstart.agents.ucrl2 import optimistic_mean
 from headstart.envs import lanes
 from headstart.envs.revealed import Revealed
@@ -213,7 +214,7 @@ def test_the_most_optimistic_transition_against_a_linear_program(seed: int) -> N
 
 @pytest.mark.parametrize("alpha", [1.0, 2.0, 40.0])
 def test_gamma_variates(alpha: float) -> None:
-    draws = np.asarray(jax.jit(model._gamma)(jr.key(int(alpha)), jnp.full(20_000, alpha)))
+    draws = np.asarray(jax.jit(gamma)(jr.key(int(alpha)), jnp.full(20_000, alpha)))
     assert stats.kstest(draws, stats.gamma(alpha).cdf).pvalue > 1e-3
 
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from headstart.agents._gamma import gamma
 from headstart.errors import UsageError
 from headstart.types import Agent, Box, Discrete, Spec, TimeStep
 
@@ -49,9 +50,9 @@ class Posterior(NamedTuple):
     def sample(self, key: PRNGKeyArray) -> tuple[Float[Array, "*N S A S"], Float[Array, "*N S A"]]:
         """Transition probabilities and expected rewards of one MDP drawn from the posterior."""
         k_transition, k_reward = jr.split(key)
-        gamma = _gamma(k_transition, self.transitions)
+        mass = gamma(k_transition, self.transitions)
         noise = jr.normal(k_reward, self.visits.shape) / jnp.sqrt(self.visits)
-        return gamma / gamma.sum(-1, keepdims=True), self.mean_reward + noise
+        return mass / mass.sum(-1, keepdims=True), self.mean_reward + noise
 
 
 class ModelMemory(NamedTuple):
@@ -172,24 +173,3 @@ def choose(q: Float[Array, "N A"], key: PRNGKeyArray, epsilon: float = 0.0) -> I
     if epsilon > 0.0:
         best |= jr.bernoulli(k_explore, epsilon, (q.shape[0], 1))
     return jnp.argmax(jnp.where(best, jr.uniform(k_tie, q.shape), -1.0), axis=-1).astype(jnp.int32)
-
-
-def _gamma(key: PRNGKeyArray, alpha: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Gamma(α) variates for α >= 1 (Marsaglia & Tsang 2000), drawn together until the last is accepted.
-
-    At least 95 % are, at each attempt; on a CPU `jax.random.gamma` draws one by one, ten times slower.
-    """
-    d = alpha - 1 / 3
-    c = 1 / jnp.sqrt(9 * d)
-
-    def attempt(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        key, kept, accepted = carry
-        key, k_x, k_u = jr.split(key, 3)
-        x = jr.normal(k_x, d.shape)
-        v = (1 + c * x) ** 3
-        log_u = jnp.log1p(-jr.uniform(k_u, d.shape))
-        accept = (v > 0) & (log_u < x**2 / 2 + d - d * v + d * jnp.log(jnp.where(v > 0, v, 1.0)))
-        return key, jnp.where(accept & ~accepted, d * v, kept), accepted | accept
-
-    start = (key, d, jnp.zeros(d.shape, bool))
-    return jax.lax.while_loop(lambda carry: ~carry[2].all(), attempt, start)[1]
