@@ -169,17 +169,11 @@ def _improved(
         return old.kl(policy(theta)).mean()  # pyright: ignore[reportArgumentType]
 
     # g ← ∇ L(θ);  solve F x = g;  s ← √(2δ / xᵀF x) x
-    before, gradient = jax.value_and_grad(surrogate)(theta_old)
+    gradient = jax.grad(surrogate)(theta_old)
     step = natural_step(kl, theta_old, gradient, config)
     # θ ← θ + s, s halved until KL <= δ and L has grown; else θ stays
-    theta, share = _line_search(surrogate, kl, theta_old, step, config)
-    metrics = {
-        "kl": kl(theta),
-        "gain": surrogate(theta) - before,
-        "share": share,
-        "entropy": old.entropy().mean(),
-        "grad_norm": optax.tree.norm(gradient),
-    }
+    theta, found = line_search(surrogate, kl, theta_old, step, config)
+    metrics = found | {"entropy": old.entropy().mean(), "grad_norm": optax.tree.norm(gradient)}
     return rebuild(theta), metrics
 
 
@@ -199,26 +193,35 @@ def natural_step(
     return jnp.sqrt(2.0 * config.delta / jnp.maximum(length, 1e-12)) * x
 
 
-def _line_search(
+def line_search(
     surrogate: Callable[[Vector], Float[Array, ""]],
     kl: Callable[[Vector], Float[Array, ""]],
     theta_old: Vector,
     step: Vector,
     config: TRPOConfig,
-) -> tuple[Vector, Float[Array, ""]]:
-    """The first of θ + s, θ + s/2, … that keeps KL <= δ and raises L, with its share of s; else θ and 0."""
+) -> tuple[Vector, Metrics]:
+    """The first of θ + s, θ + s/2, … that keeps KL <= δ and raises L; θ itself if none does, or s is not finite.
+
+    What it reports are the figures the choice was made by: `share` of s, `kl`, and `gain` of L; 0 where θ stays.
+    """
     before = surrogate(theta_old)
 
-    def refused(share: Array) -> Array:
+    def halved(tried: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        share = 0.5 * tried[0]
         theta = theta_old + share * step
-        return (kl(theta) > config.delta) | ~(surrogate(theta) > before)  # ~(>) also refuses NaN
+        return share, kl(theta), surrogate(theta) - before
 
-    smallest = 0.5**config.backtracks
-    share = jax.lax.while_loop(
-        lambda share: (share >= smallest) & refused(share), lambda share: 0.5 * share, jnp.float32(1.0)
-    )
-    share = jnp.where(share >= smallest, share, 0.0)
-    return theta_old + share * step, share
+    def fits(tried: tuple[Array, Array, Array]) -> Array:
+        return (tried[1] <= config.delta) & (tried[2] > 0.0)  # so written, NaN does not fit
+
+    def go_on(tried: tuple[Array, Array, Array]) -> Array:
+        return ~fits(tried) & (tried[0] > 0.5**config.backtracks)
+
+    start = (jnp.float32(2.0), jnp.float32(jnp.inf), jnp.float32(0.0))
+    tried = jax.lax.while_loop(go_on, halved, start)
+    found = [jnp.where(fits(tried), x, 0.0) for x in tried]
+    theta = jnp.where(fits(tried), theta_old + tried[0] * step, theta_old)  # 0 times NaN would be NaN
+    return theta, dict(zip(("share", "kl", "gain"), found, strict=True))
 
 
 def _value_error(critic: ActorCritic, rollout: Rollout, target: Float[Array, "T n"]) -> Float[Array, ""]:
