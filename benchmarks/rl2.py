@@ -38,7 +38,13 @@ TABULAR = {
     "lr": 2e-3,
     "lam": 0.7,
 }
-MAZE = {"network.memory": "fast", "network.memory_size": 64, "entropy_bonus": 0.01}
+MAZE = {
+    "network.memory": "fast",
+    "network.memory_size": 64,
+    "unroll": 200,  # most of a trial: what the first episode found has to be remembered for the second
+    "entropy_bonus": 0.01,
+    "lr": 2e-3,
+}
 
 # suite, environment steps, lanes, test tasks, changed settings (network settings prefixed "network.")
 CASES: dict[str, tuple[str, int, int, int, dict[str, Any]]] = {
@@ -46,7 +52,7 @@ CASES: dict[str, tuple[str, int, int, int, dict[str, Any]]] = {
     "bandit-5-100": ("bandit:arms=5,pulls=100", 25_000_000, 256, 10_000, BANDIT),
     "bandit-10-100": ("bandit:arms=10,pulls=100", 50_000_000, 256, 10_000, BANDIT),
     "tabular-mdp-10": ("tabular-mdp:episodes=10", 45_000_000, 256, 10_000, TABULAR),
-    "maze-small-rays": ("maze-small:obs=rays", 30_000_000, 256, 2_000, MAZE),
+    "maze-small-rays": ("maze-small:obs=rays", 30_000_000, 192, 2_000, MAZE),
 }
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from headstart.protocol.evaluation import evaluate
     from headstart.protocol.priors import Prior
     from headstart.protocol.training import Trained, TrainOptions, train
+    from headstart.protocol.transfer import TransferOptions, transfer
     from headstart.reports.page import report
     from headstart.results import Result
     from headstart.suites import suite
@@ -27,6 +28,7 @@ _WHERE = {
     "RunError": "errors",
     "TrainOptions": "protocol.training",
     "Trained": "protocol.training",
+    "TransferOptions": "protocol.transfer",
     "UsageError": "errors",
     "agent": "agents",
     "configure": "agents",
@@ -34,6 +36,7 @@ _WHERE = {
     "report": "reports.page",
     "suite": "suites",
     "train": "protocol.training",
+    "transfer": "protocol.transfer",
 }
 
 __version__ = "0.1.0"
@@ -46,6 +49,7 @@ __all__ = [
     "RunError",
     "TrainOptions",
     "Trained",
+    "TransferOptions",
     "UsageError",
     "agent",
     "configure",
@@ -53,6 +57,7 @@ __all__ = [
     "report",
     "suite",
     "train",
+    "transfer",
 ]
 
 

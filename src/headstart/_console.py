@@ -18,7 +18,7 @@ def progress(title: str, quiet: bool = False) -> Generator[Callable[[Progress], 
         with _bar(title) as show:
             yield show
     else:
-        yield _lines(title)
+        yield lines(title)
 
 
 def _speed(begun: list[float], reached: Progress) -> tuple[float, float]:
@@ -31,7 +31,8 @@ def _speed(begun: list[float], reached: Progress) -> tuple[float, float]:
     return rate, (reached.budget - reached.steps) / max(rate, 1e-9)
 
 
-def _lines(title: str) -> Callable[[Progress], None]:
+def lines(title: str) -> Callable[[Progress], None]:
+    """A function that writes a line to stderr for each `Progress`."""
     begun: list[float] = []
 
     def show(reached: Progress) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `headstart list | train | evaluate | report | watch | demo | doctor`.
+"""The command line: `headstart list | train | evaluate | transfer | report | watch | demo | doctor`.
 
 Nothing heavy is imported before a command is known. A user error ends with one sentence and exit code 2, a failed run with
 one sentence and exit code 1; `--debug` shows the traceback.
@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("headstart.commands.listing:listing", "suites, agents and priors"),
     "report": ("headstart.commands.runs:report", "one HTML page from stored results"),
     "train": ("headstart.commands.runs:train", "train an agent on a suite's training tasks"),
+    "transfer": (
+        "headstart.commands.transfer:transfer",
+        "learn unseen tasks from scratch and with priors, and compare",
+    ),
     "watch": ("headstart.commands.watch:watch", "see one trial: as a film, or as text"),
 }
 

@@ -91,6 +91,13 @@ class Split:
             digest.update(array.tobytes())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """12 hexadecimal digits for each task of a finite split, whatever the suite's options and the other tasks."""
+        leaves = [np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(self.tasks)]
+        rows = (b"".join(leaf[row].tobytes() for leaf in leaves) for row in range(self.size or 0))
+        return tuple(hashlib.sha256(row).hexdigest()[:12] for row in rows)
+
     def block(self, key: PRNGKeyArray, n: int) -> PyTree:
         """The table `[M, ...]` a chunk of training draws from: a finite split whole, `n` fresh tasks of an endless one."""
         return self.draw(key, n) if self.tasks is None else self.tasks

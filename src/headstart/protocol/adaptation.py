@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,8 +47,8 @@ class Contender:
     prior: Prior | None = None
     frozen: bool = False
     """whether weights stay as they are: zero-shot, or, where the agent has a memory, learning in context"""
-    episodes: int = 0
-    """episodes of one task a trial, across which a memory is kept; 0 plays single episodes"""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """what a result is to say of how the prior was chosen"""
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,10 @@ def _plan(suite: Suite, split: Split, contender: Contender, options: AdaptOption
     if split.size is None:
         raise UsageError("one adapts to a finite set of tasks; give its size.")
     prior = contender.prior
-    if prior is not None and prior.fingerprint == split.fingerprint:
+    if prior is not None and (shared := set(prior.seen) & set(split.digests)):
         raise UsageError(
-            f"prior {contender.name} was trained on the very tasks it is to be tested on ({split.role} of {suite.name})."
+            f"prior {contender.name} was trained on {len(shared)} of the {split.size} tasks it is to be tested on "
+            f"({split.role} of {suite.name}); train one on other tasks."
         )
     agent = agents.entry(contender.agent).build(suite.env.spec, contender.config)
     if contender.frozen:
@@ -256,7 +257,8 @@ def _unplayed(plan: _Plan, run: Run, command: str) -> Result:
             "row": run.row,
             "lanes": plan.options.lanes,
             "frozen": who.frozen,
-        },
+        }
+        | who.notes,
         prior=results.plain(who.prior.provenance) if who.prior else None,
         versions=results.versions(),
         commit=results.commit(),

@@ -43,6 +43,8 @@ class Prior:
     steps: int
     seed: int
     name: str = ""
+    seen: tuple[str, ...] = ()
+    """digests of the training tasks, where they are finite"""
 
     def build(self, suite: Suite) -> Agent:
         """The agent, ready to play `suite`.
@@ -97,6 +99,7 @@ def save(prior: Prior, path: Path) -> None:
         "schema": SCHEMA,
         "agent": prior.agent,
         "config": dataclasses.asdict(prior.config),
+        "seen": prior.seen,
     } | prior.provenance
     arrays: dict[str, Any] = {
         f"leaf{i:04d}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(prior.state))
@@ -150,6 +153,7 @@ def load(path: Path, name: str = "") -> Prior:
         if wanted != [(leaf.shape, leaf.dtype) for leaf in leaves]:
             raise UsageError("it holds weights of other shapes than its settings describe.")
         state = jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(leaf) for leaf in leaves])
+        seen = tuple(str(digest) for digest in about.get("seen", ()))
         rest = {key: about[key] for key in ("suite", "fingerprint", "tasks", "steps", "seed")}
     except UsageError as error:
         raise UsageError(f"{path} cannot be used: {error}") from error
@@ -157,7 +161,7 @@ def load(path: Path, name: str = "") -> Prior:
         raise UsageError(f"{path} lacks {error}; it is no complete headstart prior.") from error
     except (TypeError, AttributeError) as error:
         raise UsageError(f"{path} describes settings that cannot be read ({error}).") from error
-    return Prior(about["agent"], config, state, **rest, name=name or path.stem)
+    return Prior(about["agent"], config, state, **rest, name=name or path.stem, seen=seen)
 
 
 def shipped() -> dict[str, Path]:

@@ -38,6 +38,8 @@ from headstart.results import Curve, Result
 from headstart.tasks import Role, Split, Suite
 from headstart.types import Agent
 
+_MOST_SEEN = 10_000  # training tasks that a prior lists
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -65,6 +67,8 @@ class TrainOptions:
     """go on with the run in the folder"""
     chunks: int = 100
     """pieces the run is cut into; curve, checkpoint and interrupts come between them"""
+    snapshots: int = 0
+    """priors kept along the way in the run's folder priors, evenly spaced, the last included"""
     evaluate_on: int = 1000
     """valid tasks the finished agent is scored on; 0 for none"""
     tensorboard: bool = False
@@ -135,12 +139,12 @@ def _options(options: TrainOptions | None, chosen: dict[str, Any]) -> TrainOptio
     o = dataclasses.replace(options or TrainOptions(), **chosen)
     if o.split == "test":
         raise UsageError("a test split is never trained on; train on train, choose settings on valid.")
-    for name, least in (("lanes", 1), ("chunks", 1), ("evaluate_on", 0)):
+    for name, least in (("lanes", 1), ("chunks", 1), ("snapshots", 0), ("evaluate_on", 0)):
         if getattr(o, name) < least:
             raise UsageError(f"{name} is at least {least}, not {getattr(o, name)}.")
     check_seed("seed", o.seed)
     check_seed("task_seed", o.task_seed)
-    for name in ("resume", "tensorboard"):
+    for name in ("resume", "tensorboard", "snapshots"):
         if getattr(o, name) and o.run is None:
             raise UsageError(f"{name} needs the folder of the run: give run as well.")
     if o.tensorboard:
@@ -340,19 +344,28 @@ def _keep(plan: _Plan, run: Path, carry: jit.Carry, rows: list[list[float]], met
     writer.writerow(["steps", "return", *metrics])
     writer.writerows([[int(row[0]), *row[1:]] for row in rows])
     results.write_text(run / "curve.csv", text.getvalue())
+    made, due = int(carry.update), plan.options.snapshots
+    if made * due // plan.updates > max(made - plan.chunk, 0) * due // plan.updates:
+        spent = made * plan.steps_per_update
+        (run / "priors").mkdir(exist_ok=True)
+        save_prior(_prior(plan, carry, spent), run / "priors" / f"{spent:012d}.npz")
     checkpoint.save(run / "checkpoints", int(carry.update), carry, plan.identity)
+
+
+def _prior(plan: _Plan, carry: jit.Carry, spent: int) -> Prior:
+    """What has been learned so far."""
+    o, split = plan.options, plan.split
+    state = plan.agent.adopt(plan.agent.init(jr.key(o.seed)), carry.agent)
+    name = o.run.resolve().name if o.run else o.agent
+    about = (plan.suite.name, split.fingerprint, split.size, spent, o.seed)
+    seen = split.digests if (split.size or 0) <= _MOST_SEEN else ()
+    return Prior(o.agent, plan.config, state, *about, name=name, seen=seen)
 
 
 def _finish(plan: _Plan, carry: jit.Carry, rows: list[list[float]], spent: int, command: str) -> Trained:
     """Keep the prior, score the finished agent (its last weights, not its best) on valid tasks, store what remains."""
     o = plan.options
-    prior = Prior(
-        o.agent,
-        plan.config,
-        plan.agent.adopt(plan.agent.init(jr.key(o.seed)), carry.agent),
-        *(plan.suite.name, plan.split.fingerprint, plan.split.size, spent, o.seed),
-        name=o.run.resolve().name if o.run else o.agent,
-    )
+    prior = _prior(plan, carry, spent)
     if o.run:
         save_prior(prior, o.run / "prior.npz")
     if o.evaluate_on:

@@ -64,6 +64,25 @@ def standard_error(scores: Scores) -> float:
     return float(np.sqrt(max(v_run + v_task - v_noise, v_run, v_task)))
 
 
+def standard_error_over_runs(scores: Scores) -> float:
+    """Standard error of the mean for these very tasks, each of whose runs is an adaptation of its own.
+
+    V = Σ_m s²_m / S_m / M², with s²_m the variance over the S_m runs of task m; NaN where no task has two. Tasks with a
+    single run are taken to vary like the others.
+
+    >>> round(standard_error_over_runs(np.array([[0.0, 5.0], [2.0, 5.0]])), 3)
+    0.5
+    """
+    runs = np.isfinite(scores).sum(axis=0)
+    x = scores[:, runs > 0]
+    runs = runs[runs > 0]
+    if not (runs > 1).any():
+        return float("nan")
+    variances = np.array([np.nanvar(x[:, m], ddof=1) if runs[m] > 1 else np.nan for m in range(len(runs))])
+    variances[np.isnan(variances)] = np.nanmean(variances)
+    return float(np.sqrt(np.mean(variances / runs) / len(runs)))
+
+
 def iqm(scores: Scores) -> float:
     """Interquartile mean: the mean of the middle half of all scores.
 

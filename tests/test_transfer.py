@@ -1,0 +1,133 @@
+"""The transfer protocol, whole and small: train, choose, adapt, find again."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from headstart import cli
+from headstart.agents.ppo import PPOConfig
+from headstart.errors import UsageError
+from headstart.nets.actor_critic import NetworkConfig
+from headstart.protocol import training, transfer
+from headstart.protocol.transfer import TransferOptions
+from headstart.results import Result
+
+SMALL = PPOConfig(NetworkConfig(torso=(4,)), unroll=8, epochs=1, minibatches=1)
+REMEMBERING = dataclasses.replace(SMALL, network=NetworkConfig(torso=(4,), memory="gru", memory_size=4))
+CONFIGS = {"ppo": SMALL, "rl2": REMEMBERING}
+
+
+def options(run: Path, **changes: object) -> TransferOptions:
+    base = TransferOptions(
+        suite="cartpole",
+        agents=("random", "ppo-joint", "ppo-joint-frozen", "rl2"),
+        budget=640,
+        seeds=2,
+        tasks=2,
+        lanes=2,
+        train_steps=256,
+        train_tasks=3,
+        train_lanes=4,
+        trial=2,
+        snapshots=2,
+        choose_tasks=1,
+        choose_budget=128,
+        run=run,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result]]:
+    run = tmp_path_factory.mktemp("transfer")
+    return run, transfer.transfer(options(run), configs=CONFIGS)
+
+
+def test_every_contender_plays_every_task_with_every_seed(played: tuple[Path, list[Result]]) -> None:
+    _, found = played
+    names = ["random", "ppo-joint", "ppo-joint-frozen", "rl2"]
+    wanted = [(name, f"task-{row}", seed) for name in names for row in (0, 1) for seed in (0, 1)]
+    assert [(r.agent, r.facts["task"], r.seed) for r in found] == wanted
+    assert {r.budget for r in found} == {640}
+    assert [r.facts["frozen"] for r in found[::4]] == [False, False, True, True]
+    suites = ["cartpole-v0"] * 3 + ["cartpole-v0:episodes=2"]
+    assert [r.suite for r in found[::4]] == suites
+
+
+def test_a_prior_is_chosen_by_how_it_adapts_to_valid_tasks(played: tuple[Path, list[Result]]) -> None:
+    run, found = played
+    chosen = found[4].facts["chosen"]
+    tried = chosen["tried"]
+    assert sorted(map(int, tried)) == [128, 256]
+    assert tried[str(chosen["steps"])] == max(tried.values())
+    assert chosen["rule"] == "best mean score of 128 steps on 1 valid tasks"
+    assert found[4].prior is not None
+    assert found[4].prior["steps"] == chosen["steps"]
+    assert found[4].prior["tasks"] == 3
+    assert found[0].prior is None
+    kept = {path.name for path in (run / "priors" / "ppo" / "priors").iterdir()}
+    assert kept == {"000000000128.npz", "000000000256.npz"}
+
+
+def test_what_is_there_is_not_done_again(
+    played: tuple[Path, list[Result]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, found = played
+
+    def never(*_: object) -> None:
+        raise AssertionError("trained or played again")
+
+    monkeypatch.setattr(training, "_advance", never)
+    monkeypatch.setattr(transfer.adapt.__globals__["jit"], "chunks", never)
+    assert transfer.transfer(options(run), configs=CONFIGS) == found
+
+
+def test_a_prior_of_ones_own_is_fine_tuned(played: tuple[Path, list[Result]], tmp_path: Path) -> None:
+    run, found = played
+    stored = str(run / "priors" / "ppo" / "priors" / "000000000256.npz")
+    own = options(tmp_path, agents=(stored, f"{stored}-frozen"), seeds=1)
+    results = transfer.transfer(own)
+    assert [r.agent for r in results[::2]] == ["000000000256.npz", "000000000256.npz-frozen"]
+    assert results[0].prior is not None
+    assert results[0].prior["steps"] == 256
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"agents": ("pppo",)}, "no agent, shipped prior or run folder called 'pppo'"),
+        (
+            {"agents": ("ppo-frozen",)},
+            "neither bring anything nor learn anything; did you mean ppo-joint-frozen",
+        ),
+        ({"seeds": 0}, "seeds is at least 1, not 0"),
+        ({"budget": 0}, "a budget has at least one step, not 0"),
+        ({"suite": "cartpol"}, "there is no suite called 'cartpol'"),
+    ],
+)
+def test_wrong_use_is_refused_before_anything_is_trained(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        transfer.transfer(options(tmp_path, **changes), configs=CONFIGS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_prints_a_table_and_the_way_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--suite", "cartpole", "--agents", "random", "--budget", "640", "--seeds", "2", "--tasks", "2"]
+    monkeypatch.setattr("sys.argv", ["headstart", "transfer", *words, "--run", str(tmp_path / "run")])
+    cli.main()
+    said = capsys.readouterr()
+    assert "random  task-1  seed 1" in said.err
+    assert "cartpole-v0, test tasks" in said.out
+    assert "kept in" in said.out
+    monkeypatch.setattr(
+        "sys.argv", ["headstart", "transfer", *words, "--run", str(tmp_path / "run"), "--json"]
+    )
+    cli.main()
+    found = json.loads(capsys.readouterr().out)
+    assert len(found) == 4
