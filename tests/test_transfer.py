@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from headstart import cli
+from headstart import cli, results
 from headstart.agents.ppo import PPOConfig
 from headstart.errors import UsageError
 from headstart.nets.actor_critic import NetworkConfig
-from headstart.protocol import training, transfer
+from headstart.protocol import adaptation, training, transfer
 from headstart.protocol.transfer import TransferOptions
 from headstart.results import Result
 
@@ -80,18 +80,19 @@ def test_what_is_there_is_not_done_again(
         raise AssertionError("trained or played again")
 
     monkeypatch.setattr(training, "_advance", never)
-    monkeypatch.setattr(transfer.adapt.__globals__["jit"], "chunks", never)
-    assert transfer.transfer(options(run), configs=CONFIGS) == found
+    monkeypatch.setattr(adaptation.jit, "chunks", never)
+    again = transfer.transfer(options(run), configs=CONFIGS)
+    assert [results.to_json(result) for result in again] == [results.to_json(result) for result in found]
 
 
 def test_a_prior_of_ones_own_is_fine_tuned(played: tuple[Path, list[Result]], tmp_path: Path) -> None:
-    run, found = played
+    run, _ = played
     stored = str(run / "priors" / "ppo" / "priors" / "000000000256.npz")
     own = options(tmp_path, agents=(stored, f"{stored}-frozen"), seeds=1)
-    results = transfer.transfer(own)
-    assert [r.agent for r in results[::2]] == ["000000000256.npz", "000000000256.npz-frozen"]
-    assert results[0].prior is not None
-    assert results[0].prior["steps"] == 256
+    tuned = transfer.transfer(own)
+    assert [r.agent for r in tuned[::2]] == ["000000000256.npz", "000000000256.npz-frozen"]
+    assert tuned[0].prior is not None
+    assert tuned[0].prior["steps"] == 256
 
 
 @pytest.mark.parametrize(

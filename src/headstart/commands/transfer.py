@@ -34,7 +34,38 @@ def _training() -> Callable[[str, Progress], None]:
     """Lines of joint training, a learner's in its own words."""
     lines: dict[str, Callable[[Progress], None]] = {}
 
-    def show(found: list[Result]) -> None:
+    def show(learner: str, progress: Progress) -> None:
+        lines.setdefault(learner, _console.lines(f"joint training of {learner}"))(progress)
+
+    return show
+
+
+def _say(result: Result) -> None:
+    """One line for a run that is done."""
+    if result.scores:
+        said = f"{result.scores[0]:10.2f} over {result.facts['episodes']:,} episodes"
+    else:
+        said = f"failed: {result.facts['failed']}"
+    who = f"{result.agent}  {result.facts['task']}  seed {result.seed}"
+    print(f"{who:<56}{said}", file=sys.stderr, flush=True)
+
+
+def matrix(found: list[Result]) -> dict[str, Any]:
+    """Scores `[seeds, tasks]` of each contender, NaN where a run failed."""
+    table: dict[str, Any] = {}
+    for name in dict.fromkeys(result.agent for result in found):
+        mine = [result for result in found if result.agent == name]
+        seeds = sorted({result.seed for result in mine})
+        rows = sorted({int(result.facts["row"]) for result in mine})
+        scores = np.full((len(seeds), len(rows)), np.nan)
+        for result in mine:
+            if result.scores:
+                scores[seeds.index(result.seed), rows.index(int(result.facts["row"]))] = result.scores[0]
+        table[name] = scores
+    return table
+
+
+def show(found: list[Result]) -> None:
     """Print the scores of every contender; errors and intervals are over seeds, for these very tasks."""
     from headstart.reports import aggregate
 

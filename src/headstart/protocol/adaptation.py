@@ -201,8 +201,8 @@ def _played(plan: _Plan, runs: Sequence[Run], command: str) -> Iterator[tuple[Ru
             for group in groups:
                 waiting.add(pool.submit(_group, plan, group, command))
                 if len(waiting) >= workers:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    for future in done:
+                    ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in ready:
                         yield from future.result()
             for future in waiting:
                 yield from future.result()
