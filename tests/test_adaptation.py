@@ -11,7 +11,7 @@ import pytest
 
 from headstart import agents, suites
 from headstart.agents.ppo import PPOConfig
-from headstart.errors import UsageError
+from headstart.errors import RunError, UsageError
 from headstart.loops import jit
 from headstart.nets.actor_critic import NetworkConfig
 from headstart.protocol import adaptation
@@ -123,6 +123,21 @@ def test_a_failed_run_does_not_lose_the_others(split: Split) -> None:
     for result in found:
         assert result.scores == []
         assert "became infinite or not a number" in result.facts["failed"]
+
+
+def test_an_interrupt_keeps_what_is_finished(tmp_path: Path, split: Split) -> None:
+    options, seen = dataclasses.replace(OPTIONS, run=tmp_path, together=1), []
+
+    def interrupt(result: Result) -> None:
+        seen.append(result)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(
+        RunError, match=r"interrupted; 2 of scratch's 6 runs are kept in .*: the same call goes on"
+    ):
+        adapt(SUITE, SCRATCH, options, split, interrupt)
+    assert len(list((tmp_path / "scratch").iterdir())) == 2
 
 
 @pytest.mark.parametrize(

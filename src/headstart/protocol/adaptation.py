@@ -15,6 +15,7 @@ import dataclasses
 import math
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ import numpy as np
 
 from headstart import agents, results, suites
 from headstart.budget import Budget, Meter
-from headstart.errors import UsageError
+from headstart.errors import RunError, UsageError
 from headstart.loops import jit
 from headstart.protocol.priors import Prior
 from headstart.results import Curve, Result
@@ -144,6 +145,7 @@ def adapt(
 
     Raises:
       UsageError: for settings that cannot be carried out, or a prior that was trained on these tasks.
+      RunError: if it was interrupted; finished runs are kept.
     """
     suite = suites.suite(suite) if isinstance(suite, str) else suite
     split = suite.split("test") if split is None else split
@@ -155,11 +157,17 @@ def adapt(
         if kept is not None:
             found[run] = kept
             watch(kept)
-    for run, result in _played(plan, [run for run in wanted if run not in found], command):
-        found[run] = result
-        if plan.options.run:
-            results.save(result, _path(plan, run))
-        watch(result)
+    try:
+        for run, result in _played(plan, [run for run in wanted if run not in found], command):
+            found[run] = result
+            if plan.options.run:
+                results.save(result, _path(plan, run))
+            watch(result)
+    except KeyboardInterrupt:
+        kept = f"kept in {plan.options.run}: the same call goes on" if plan.options.run else "done, none kept"
+        raise RunError(
+            f"interrupted; {len(found)} of {contender.name}'s {len(wanted)} runs are {kept}."
+        ) from None
     return [found[run] for run in wanted]
 
 
@@ -195,11 +203,12 @@ def _played(plan: _Plan, runs: Sequence[Run], command: str) -> Iterator[tuple[Ru
         on_cpu = jax.default_backend() == "cpu"
         together, workers = (1, os.cpu_count() or 1) if on_cpu else (max(len(runs), 1), 1)
     groups = [runs[i : i + together] for i in range(0, len(runs), together)]
+    stop = threading.Event()
     with ThreadPoolExecutor(workers) as pool:
         waiting: set[Future[list[tuple[Run, Result]]]] = set()
         try:
             for group in groups:
-                waiting.add(pool.submit(_group, plan, group, command))
+                waiting.add(pool.submit(_group, plan, group, command, stop))
                 if len(waiting) >= workers:
                     ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     for future in ready:
@@ -207,11 +216,12 @@ def _played(plan: _Plan, runs: Sequence[Run], command: str) -> Iterator[tuple[Ru
             for future in waiting:
                 yield from future.result()
         finally:
+            stop.set()
             pool.shutdown(cancel_futures=True)
 
 
-def _group(plan: _Plan, runs: Sequence[Run], command: str) -> list[tuple[Run, Result]]:
-    """Some runs side by side in one program."""
+def _group(plan: _Plan, runs: Sequence[Run], command: str, stop: threading.Event) -> list[tuple[Run, Result]]:
+    """Some runs side by side in one program; none of them if they are told to stop."""
     o = plan.options
     keys = jnp.stack([jr.fold_in(jr.key(run.seed), run.row) for run in runs])
     rows = jnp.array([run.row for run in runs], jnp.int32)
@@ -227,6 +237,8 @@ def _group(plan: _Plan, runs: Sequence[Run], command: str) -> list[tuple[Run, Re
     meter, size = Meter(Budget(o.budget)), math.ceil(plan.updates / o.points)
     logs: list[jit.Log] = []
     for made in range(0, plan.updates, size):
+        if stop.is_set():
+            return []
         updates = min(size, plan.updates - made)
         meter.spend(updates * plan.steps_per_update)
         carries, log = jit.chunks(plan.agent, env, tasks, carries, keys, updates, rows)
