@@ -205,13 +205,14 @@ ENTRY = Entry(PPOConfig(), ppo)
 RL2 = Entry(
     PPOConfig(
         network=NetworkConfig(
-            torso=(64,), memory="linear", memory_size=128, actor=(64,), critic=(64,), privileged=True
+            torso=(64,), memory="linear", memory_size=128, actor=(128,), critic=(128,), privileged=True
         ),
         unroll=100,
         epochs=3,
-        lr=1e-3,
+        lr=2e-3,
         gamma=1.0,
-        entropy_bonus=0.02,
+        lam=0.7,
+        entropy_bonus=0.005,
         standardise_values=True,
     ),
     ppo,
