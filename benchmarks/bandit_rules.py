@@ -4,6 +4,7 @@
     python -m benchmarks.bandit_rules --tune      the constants, on 4096 valid tasks, for each n/k and for all
     python -m benchmarks.bandit_rules --table     the rules on 10 000 test tasks, tuned and with defaults
     python -m benchmarks.bandit_rules --variants  other versions of the rules on 10 000 test tasks
+    python -m benchmarks.bandit_rules --twin      Thompson sampling in NumPy alone, with other priors
     python -m benchmarks.bandit_rules --markdown  the page's tables
 
 Each writes its part of benchmarks/results/bandit_rules.json, from which docs/agents/bandit-rules.md is
@@ -250,28 +251,60 @@ def variants(raw: dict[str, Any], tasks: int) -> None:
             _save(raw, rows[-1])
 
 
+def twin(raw: dict[str, Any], tasks: int) -> None:
+    """Thompson sampling that shares no line with the agent, with Beta(b, b) for its prior, on tasks of its own."""
+    rows = raw.setdefault("thompson_twin", [])
+    for n, k in SETTINGS[:6]:
+        for b in (0.5, 1.0, 2.0):
+            if any(r["b"] == b and r["at"] == f"{n}/{k}" for r in rows):
+                continue
+            draw = np.random.default_rng([n, k])
+            m = tasks * 10 // n
+            lane, total, p = np.arange(m), np.zeros(m), draw.random((m, k))
+            wins, losses = np.full((m, k), b), np.full((m, k), b)
+            for _ in range(n):
+                arm = draw.beta(wins, losses).argmax(axis=1)
+                reward = draw.random(m) < p[lane, arm]
+                wins[lane, arm] += reward
+                losses[lane, arm] += ~reward
+                total += reward
+            rows.append({"b": b, "at": f"{n}/{k}", "tasks": m} | _summary(total))
+            _save(raw, "twin", rows[-1])
+
+
 def markdown(raw: dict[str, Any]) -> str:
-    """The tables of docs/agents/bandit-rules.md."""
+    """The tables of docs/agents/bandit-rules.md: published and ours, constants, and what other versions give."""
     agents, tuned = raw["table"]["agents"], raw["tune"]["agents"]
-    names = list(agents)
-    lines = [f"| n/k | {' | '.join(names)} |", "|-" * (len(names) + 1) + "|"]
-    for n, k in SETTINGS:
-        cells = [f"{n}/{k}"]
-        for name in names:
-            row = agents[name][f"{n}/{k}"]
-            ours = row.get("tuned", row["default"])
-            gap = f" ({ours['mean'] / row['published'] - 1:+.1%})" if "published" in row else ""
-            cells.append(f"{ours['mean']:.2f} ± {ours['se']:.2f}{gap}")
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "| n/k | " + " | ".join(tuned) + " |", "|-" * (len(tuned) + 1) + "|"]
-    for n, k in SETTINGS:
-        cells = [f"{n}/{k}"]
-        for name, rows in tuned.items():
-            value = rows["best"][f"{n}/{k}"]
-            shown = f"1 - {value:g}/n" if name == "gittins" else f"{value:g}"
-            row = agents[name][f"{n}/{k}"]
-            cells.append(f"{shown} ({row['tuned']['mean']:.2f}; default {row['default']['mean']:.2f})")
-        lines.append(f"| {' | '.join(cells)} |")
+    places = [f"{n}/{k}" for n, k in SETTINGS]
+
+    def row(name: str, cells: list[str]) -> str:
+        return f"| {name} | {' | '.join(cells)} |"
+
+    lines = [row("n/k", places), "|-" * (len(places) + 1) + "|"]
+    for name, rows in agents.items():
+        ours = [rows[at].get("tuned", rows[at]["default"]) for at in places]
+        if name in PUBLISHED:
+            lines.append(row(f"`{name}`, published", [f"{rows[at]['published']:.1f}" for at in places]))
+        lines.append(row(f"`{name}`", [f"{x['mean']:.2f} ± {x['se']:.2f}" for x in ours]))
+        if name in PUBLISHED:
+            gaps = [x["mean"] / rows[at]["published"] - 1 for x, at in zip(ours, places, strict=True)]
+            lines.append(row("difference", [f"{gap:+.1%}" for gap in gaps]))
+    lines += ["", row("n/k", places), "|-" * (len(places) + 1) + "|"]
+    for name, rows in tuned.items():
+        best = [rows["best"][at] for at in places]
+        lines.append(row(f"`{name}`", [f"1 - {x:g}/n" if name == "gittins" else f"{x:g}" for x in best]))
+        lost = [agents[name][at] for at in places]
+        gaps = [x["default"]["mean"] / x["tuned"]["mean"] - 1 for x in lost]
+        lines.append(row("the default instead", [f"{gap:+.1%}" for gap in gaps]))
+    lines += ["", row("version", places[:6]), "|-" * 7 + "|"]
+    found: dict[str, dict[str, str]] = {}
+    for one in raw["variants"]:
+        label = f"`{one['agent']}` " + ", ".join(f"{key} {value}" for key, value in one["config"].items())
+        found.setdefault(label, {})[one["at"]] = f"{one['mean']:.2f} ± {one['se']:.2f}"
+    for one in raw["thompson_twin"]:
+        label = f"NumPy twin of `thompson`, Beta({one['b']:g}, {one['b']:g})"
+        found.setdefault(label, {})[one["at"]] = f"{one['mean']:.2f} ± {one['se']:.2f}"
+    lines += [row(label, [cells.get(at, "") for at in places[:6]]) for label, cells in found.items()]
     return "\n".join(lines)
 
 
@@ -279,7 +312,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for part in ("optimum", "tune", "table", "variants", "markdown"):
+    for part in ("optimum", "tune", "table", "variants", "twin", "markdown"):
         parser.add_argument(f"--{part}", action="store_true")
     chosen = parser.parse_args()
     raw: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -291,6 +324,8 @@ def main() -> None:
         table(raw, 10_000)
     if chosen.variants:
         variants(raw, 10_000)
+    if chosen.twin:
+        twin(raw, 100_000)
     if chosen.markdown:
         print(markdown(raw))
 
