@@ -26,8 +26,9 @@ from headstart.envs.platformer_zones import SUB, ZONES, Numbers, Physics
 
 PAD = 16
 """columns of ground on either side of a level, so that nothing looks beyond the table"""
+STEP = 12
 PIXEL, UNIT = SUB, TILE * SUB
-"""a pixel and a tile, in subpixels"""
+"""a pixel and a tile, in subpixels; the latter is 2 to the power of `STEP`"""
 
 _SHIFTS = {"rings": 0, "smash": 7, "plank": 12, "enemy": 17, "platform": 23}
 _WIDTHS = {"rings": 7, "smash": 5, "plank": 5, "enemy": 6, "platform": 5}
@@ -56,8 +57,8 @@ class PlatformerTask(NamedTuple):
 class Levels:
     """`M` levels' tables; a pytree, and hashable by identity so that an environment may hold it."""
 
-    columns: UInt32[Array | np.ndarray, "M C 6"]
-    """five words of code bits and one of numbers (`number`) for each column, `PAD` columns of ground at either end"""
+    columns: UInt32[Array | np.ndarray, "M 6 C"]
+    """for each column five words of code bits and one of numbers (`number`), with `PAD` columns of ground at either end"""
     enemies: UInt32[Array | np.ndarray, "M E 2"]
     platforms: UInt32[Array | np.ndarray, "M P 2"]
     """what moves, packed, from left to right, then entries that are nowhere"""
@@ -96,18 +97,16 @@ def _numbers(level: Level) -> UInt32[np.ndarray, " 400"]:
     return word
 
 
-def _columns(level: Level) -> UInt32[np.ndarray, "C 6"]:
+def _columns(level: Level) -> UInt32[np.ndarray, "6 C"]:
     """The words of a level's columns, with ground around."""
-    table = np.zeros((COLUMNS + 2 * PAD, 6), np.uint32)
-    table[:PAD, 0] = table[PAD + level.columns :, 0] = 0xFFFFFFFF
+    table = np.zeros((6, COLUMNS + 2 * PAD), np.uint32)
+    table[0, :PAD] = table[0, PAD + level.columns :] = 0xFFFFFFFF
     rows = np.uint32(1) << np.arange(len(level.tiles), dtype=np.uint32)
     inside = slice(PAD, PAD + level.columns)
     for b in range(5):
         bits = ((level.tiles >> b) & 1).astype(np.uint32)
-        table[inside, b] = (bits * rows[:, None]).sum(0, dtype=np.uint32)[: level.columns]
-    table[PAD:-PAD, 5] = _numbers(level)
-    table[-PAD:, 5] = table[-PAD - 1, 5]
-    table[:PAD, 5] = table[PAD, 5]
+        table[b, inside] = (bits * rows[:, None]).sum(0, dtype=np.uint32)[: level.columns]
+    table[5] = np.pad(_numbers(level), PAD, mode="edge")
     return table
 
 
