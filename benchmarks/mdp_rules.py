@@ -5,6 +5,7 @@
     python -m benchmarks.mdp_rules --speed   environment steps a second, random actions; drawing of tasks
     python -m benchmarks.mdp_rules --table   print the tables of docs/agents/mdp-rules.md
 
+With --rules beb ucrl2 only these are tuned and tested.
 A rule does not know how many episodes a trial has, so that one run of 100 episodes gives every column. Each run
 is added to benchmarks/results/mdp_rules.json at once, and one that is already there is not repeated.
 """
@@ -41,7 +42,7 @@ PUBLISHED = {  # REFERENCES.md, section 3
 }
 GRID: dict[str, tuple[str, list[float]]] = {
     "mdp-epsilon-greedy": ("epsilon", [0.02, 0.05, 0.1, 0.2]),
-    "ucrl2": ("scale", [0.05, 0.1, 0.15, 0.2]),
+    "ucrl2": ("scale", [0.05, 0.1, 0.2, 0.3]),
     "beb": ("beta", [3.0, 10.0, 20.0, 40.0]),
     "optimistic-psrl": ("samples", [2, 5, 10]),
 }
@@ -52,7 +53,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("mdp-epsilon-greedy", {"prior_mean": 0.0, "prior_count": 0.1, "epsilon": 0.1}),
 ]
 TASKS = {"valid": 500, "test": 1000}
-COSTLY = {"valid": 250, "test": 1000}  # for the rule that samples many models
+FEWER = {"beb": {"valid": 250, "test": 500}, "optimistic-psrl": {"valid": 250, "test": 500}}
 
 
 def play(env: Env, rule: Agent, tasks: Task, key: jax.Array) -> jax.Array:
@@ -75,7 +76,7 @@ def play(env: Env, rule: Agent, tasks: Task, key: jax.Array) -> jax.Array:
 
 def run(name: str, role: str, setting: dict[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]:
     """Play one rule on one split, unless that is known; the result is added to `known`, and saved."""
-    count = (COSTLY if name == "optimistic-psrl" else TASKS)[role]
+    count = FEWER.get(name, TASKS)[role]
     label = {"rule": name, "split": role, "tasks": count, "episodes": EPISODES, "setting": setting}
     for old in known:
         if label.items() <= old.items():
@@ -99,7 +100,9 @@ def run(name: str, role: str, setting: dict[str, Any], known: list[dict[str, Any
     }
     print(name, role, setting, result["score"], "±", result["stderr"], f"{result['seconds']} s", flush=True)
     known.append(result)
-    save({"columns": COLUMNS, "runs": known})
+    save(
+        {"columns": COLUMNS, "runs": [*load().get("runs", []), result]}
+    )  # others may have been added meanwhile
     return result
 
 
@@ -192,12 +195,10 @@ def main() -> None:
     )
     for flag in ("tune", "test", "speed", "table"):
         parser.add_argument(f"--{flag}", action="store_true")
+    parser.add_argument("--rules", nargs="+", choices=["oracle", *PUBLISHED], default=["oracle", *PUBLISHED])
     chosen = parser.parse_args()
     known: list[dict[str, Any]] = load().get("runs", [])
-    for name in [
-        "oracle",
-        *sorted(PUBLISHED, key=lambda name: name == "optimistic-psrl"),
-    ]:  # the slowest last
+    for name in chosen.rules:
         for prior in PRIORS:
             if chosen.tune:
                 print(name, "is best with", tuned(name, prior, known), flush=True)
