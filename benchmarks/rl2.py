@@ -28,22 +28,20 @@ PRIORS = Path(hs.__file__).parent / "data" / "priors"
 
 # What is changed of the preset. Its linear recurrence counts pulls and rewards; it cannot join a state with what was
 # done in it a step later, which fast weights do.
-TABULAR = {"network.memory": "fast", "network.memory_size": 96, "entropy_bonus": 0.003}
+TABULAR = {"network.memory": "fast", "network.memory_size": 96, "entropy_bonus": 0.003, "lam": 0.7}
 MAZE = {
     "network.memory": "fast",
     "network.memory_size": 64,
     "network.actor": (64,),
     "network.critic": (64,),
     "unroll": 200,  # most of a trial: what the first episode found has to be remembered for the second
-    "lam": 0.95,
-    "entropy_bonus": 0.01,
 }
 
 # suite, environment steps, lanes, test tasks, changed settings (network settings prefixed "network.")
 CASES: dict[str, tuple[str, int, int, int, dict[str, Any]]] = {
     "bandit-5-10": ("bandit:arms=5,pulls=10", 12_000_000, 256, 10_000, {}),
     "bandit-5-100": ("bandit:arms=5,pulls=100", 25_000_000, 256, 10_000, {}),
-    "bandit-10-100": ("bandit:arms=10,pulls=100", 50_000_000, 256, 10_000, {}),
+    "bandit-10-100": ("bandit:arms=10,pulls=100", 30_000_000, 256, 10_000, {}),
     "tabular-mdp-10": ("tabular-mdp:episodes=10", 45_000_000, 256, 10_000, TABULAR),
     "maze-small-rays": ("maze-small:obs=rays", 30_000_000, 192, 2_000, MAZE),
 }
