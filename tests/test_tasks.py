@@ -11,7 +11,7 @@ import pytest
 
 from headstart.envs.bandit import Bandit, BanditTask
 from headstart.errors import UsageError
-from headstart.tasks import ROLES, Role, Split, Suite, has_role, task_hash
+from headstart.tasks import ROLES, Role, Split, Suite, Table, has_role, task_hash
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +170,33 @@ def test_a_suite_without_tasks_of_a_role_says_so() -> None:
     assert len(empty) == 2
     with pytest.raises(UsageError, match=rf"suite lonely has too few distinct tasks to give {empty[0]} 3"):
         lonely.split(empty[0], 3)
+
+
+@pytest.fixture(scope="module")
+def made(suite: Suite) -> Suite:
+    """A suite whose test tasks were made: three bandits."""
+    table = Table(("easy", "fair", "hard"), BanditTask(np.array([[0.1, 0.9], [0.4, 0.6], [0.5, 0.51]])))
+    return dataclasses.replace(suite, name="made", tables={"test": table})
+
+
+def test_made_tasks_are_all_there_are_and_keep_their_names(made: Suite) -> None:
+    whole, two = made.split("test"), made.split("test", 2)
+    assert (whole.size, whole.labels, made.most("test")) == (3, ("easy", "fair", "hard"), 3)
+    assert (two.size, two.labels) == (2, ("easy", "fair"))
+    np.testing.assert_array_equal(_rows(two), _rows(whole)[:2])
+    assert whole.fingerprint != two.fingerprint == made.split("test", 2).fingerprint
+    drawn = np.asarray(two.draw(jr.key(0), 64).mean)
+    assert {tuple(row) for row in drawn} == {tuple(row) for row in _rows(two)}
+
+
+def test_other_roles_of_a_suite_with_made_tasks_are_drawn(made: Suite, suite: Suite) -> None:
+    assert made.most("train") is None
+    assert made.split("train").size is None
+    np.testing.assert_array_equal(_rows(made.split("valid", 5)), _rows(suite.split("valid", 5)))
+
+
+def test_more_than_was_made_or_another_seed_is_refused(made: Suite) -> None:
+    with pytest.raises(UsageError, match="suite made has 3 test tasks, not 4; ask for at most 3"):
+        made.split("test", 4)
+    with pytest.raises(UsageError, match="suite made has 3 test tasks, the same for every seed"):
+        made.split("test", 2, seed=1)

@@ -6,10 +6,10 @@ a sceptical reader can put one task into two roles.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -103,6 +103,13 @@ class Split:
         return self.draw(key, n) if self.tasks is None else self.tasks
 
 
+class Table(NamedTuple):
+    """Tasks that were made, not drawn: their names, and the table `[M, ...]`."""
+
+    labels: tuple[str, ...]
+    tasks: PyTree
+
+
 @dataclass(frozen=True)
 class Suite:
     """An environment, the distribution of its tasks, and how a score is computed.
@@ -120,18 +127,24 @@ class Suite:
     render: Any = None
     """pictures for people: `render(task, states) -> uint8 [T, H, W, 3]`, or None"""
     about: str = ""
+    tables: Mapping[Role, Table] = field(default_factory=dict[Role, Table], repr=False)
+    """all the tasks there are of a role, where they were made (levels drawn by hand, say); the others are drawn"""
+
+    def most(self, role: Role) -> int | None:
+        """How many tasks of a role there are; None where there is no end of them."""
+        return len(self.tables[role].labels) if role in self.tables else None
 
     def split(self, role: Role, size: int | None = None, seed: int = 0) -> Split:
         """The tasks of one role.
 
         Args:
           role: "train", "valid" or "test".
-          size: how many; None is an endless distribution for "train" and 1000 fixed tasks otherwise. Sets of the same
-            seed are nested: the first ten of a hundred are the set of ten.
-          seed: another seed draws other tasks of the same role.
+          size: how many; None is an endless distribution for "train" and 1000 fixed tasks otherwise, or all there are
+            where the tasks were made. Sets of the same seed are nested: the first ten of a hundred are the set of ten.
+          seed: another seed draws other tasks of the same role; tasks that were made have none but 0.
 
         Raises:
-          UsageError: for an unknown role or a size that is not positive.
+          UsageError: for an unknown role, or a size that is not positive or more than there are.
         """
         if role not in ROLES:
             raise UsageError(f"a split's role is train, valid or test, not '{role}'.")
@@ -139,11 +152,30 @@ class Suite:
             raise UsageError(
                 f"a split has at least one task, not {size}; leave the size out for the suite's default."
             )
+        if role in self.tables:
+            return self._made(role, self.tables[role], size, seed)
         root = jr.fold_in(jr.key(seed), ROLES.index(role))
         draw = self._sampler(role)
         if size is None and role == "train":
             return Split(self.name, role, None, draw)
         return Split(self.name, role, draw(root, 1000 if size is None else size), draw)
+
+    def _made(self, role: Role, table: Table, size: int | None, seed: int) -> Split:
+        """The first `size` of the tasks that were made for a role."""
+        m = len(table.labels)
+        if seed != 0:
+            raise UsageError(
+                f"suite {self.name} has {m} {role} tasks, the same for every seed; leave the task seed at 0."
+            )
+        if size is not None and size > m:
+            raise UsageError(f"suite {self.name} has {m} {role} tasks, not {size}; ask for at most {m}.")
+        tasks = jax.tree.map(lambda leaf: leaf[:size], table.tasks)
+
+        def draw(key: PRNGKeyArray, n: int) -> PyTree:
+            rows = np.asarray(jr.randint(key, (n,), 0, size or m))
+            return jax.tree.map(lambda leaf: leaf[rows], tasks)
+
+        return Split(self.name, role, tasks, draw, table.labels[:size])
 
     def _sampler(self, role: Role) -> Callable[[PRNGKeyArray, int], PyTree]:
         """A function `(key, n) -> [n, ...]` that samples tasks of one role by rejection on their hash."""

@@ -142,11 +142,12 @@ class Platformer:
             jnp.maximum(state.farthest, body.x),
         )
         over = (body.status != PLAYING) | (clock >= self.horizon * FRAMES)
-        return after, Step(self._reward(task, state, after), over, jnp.bool_(False))
+        return after, Step(self.reward(task, state, after), over, jnp.bool_(False))
 
-    def _reward(
+    def reward(
         self, task: PlatformerTask, before: PlatformerState, after: PlatformerState
     ) -> Float[Array, ""]:
+        """The reward of the step between two states."""
         x0, x1 = before.body.x, after.body.x
         if self.backtracking:
             x0, x1 = before.farthest, after.farthest

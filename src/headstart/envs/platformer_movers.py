@@ -8,6 +8,7 @@ from jaxtyping import Array, Int, UInt32
 
 from headstart.envs.platformer_level import NEAR
 from headstart.envs.platformer_table import PAD, PIXEL, STEP, Levels, number, unpack
+from headstart.envs.platformer_zones import Numbers
 
 
 class Near(NamedTuple):
@@ -29,12 +30,12 @@ class Near(NamedTuple):
         return self.path[0].shape[0]
 
 
-def _near(table: UInt32[Array, "M m 2"], level: Int[Array, ""], first: Int[Array, ""], n: int) -> Near:
+def _near(table: UInt32[Array, "M m 2"], level: Numbers, first: Int[Array, ""], n: int) -> Near:
     words = jax.lax.dynamic_slice(table, (level, first, 0), (1, n, 2))[0]
     return Near(first, unpack(words))
 
 
-def around(levels: Levels, level: Int[Array, ""], x: Int[Array, ""]) -> tuple[Near, Near]:
+def around(levels: Levels, level: Numbers, x: Int[Array, ""]) -> tuple[Near, Near]:
     """The enemies and the platforms in sight from `x`, in subpixels."""
     word = jnp.asarray(levels.columns)[level, 5, (x >> STEP) + PAD]
     enemies = _near(jnp.asarray(levels.enemies), level, number(word, "enemy"), NEAR["enemies"])

@@ -53,7 +53,7 @@ from headstart.envs.platformer_tiles import (
     rows,
     walls,
 )
-from headstart.envs.platformer_zones import Physics
+from headstart.envs.platformer_zones import Numbers, Physics
 
 
 class _Decks(NamedTuple):
@@ -79,13 +79,11 @@ def _scaled(speed: Int[Array, ""], factor: Int[Array, ""]) -> Int[Array, ""]:
     return (speed * factor + 128) >> 8
 
 
-def _toward_zero(speed: Int[Array, ""], by: Int[Array, ""]) -> Int[Array, ""]:
+def _toward_zero(speed: Int[Array, ""], by: Numbers) -> Int[Array, ""]:
     return jnp.sign(speed) * jnp.maximum(jnp.abs(speed) - by, 0)
 
 
-def _push(
-    speed: Int[Array, ""], way: Int[Array, ""], by: Int[Array, ""], top: Int[Array, ""]
-) -> Int[Array, ""]:
+def _push(speed: Int[Array, ""], way: Int[Array, ""], by: Numbers, top: Numbers) -> Int[Array, ""]:
     """Speed gained in a direction, up to the top speed; what is faster already stays so."""
     along = speed * way
     return jnp.where(along >= top, speed, jnp.minimum(along + by, top) * way)
@@ -126,7 +124,7 @@ def _in_air(p: Physics, body: Body, b: Buttons) -> Body:
     return body._replace(vx=jnp.clip(vx, -FASTEST, FASTEST), vy=jnp.clip(vy, -FASTEST, FASTEST))
 
 
-def _leave(body: Body, jump: Int[Array, ""]) -> Body:
+def _leave(body: Body, jump: Numbers) -> Body:
     """Off the ground, with what speed there was along it and an upward push."""
     sine, cosine = _angle(body.slope)
     return body._replace(

@@ -71,7 +71,9 @@ def _things(
     return _drawn(foes, column), _drawn(_places(platforms, clock, DECK, 0), column)
 
 
-def _words(seen: Columns, taken: UInt32[Array, "4"], foe: Array, deck: Array) -> UInt32[Array, "2 p c"]:
+def _words(
+    seen: Columns, taken: UInt32[Array, "4"], foe: Array, deck: Array
+) -> tuple[UInt32[Array, " pc"], UInt32[Array, " pc"]]:
     """The low and the high bits of the planes' entries, a word a column."""
     gone, _ = rings_taken(seen, taken, jnp.uint32(0))
     stand = seen.thin | deck
@@ -85,7 +87,7 @@ def _words(seen: Columns, taken: UInt32[Array, "4"], foe: Array, deck: Array) ->
         switch | seen.goal,
         seen.up | seen.right,
     )
-    return jnp.stack([jnp.stack(low), jnp.stack(high)])
+    return jnp.concatenate(low), jnp.concatenate(high)
 
 
 def window(
@@ -101,7 +103,7 @@ def window(
     column = left + jnp.arange(WINDOW[2])
     changes = Changes(world.smashed, fallen, world.pressed)
 
-    def words(turn: Int[Array, ""]) -> UInt32[Array, "2 p c"]:
+    def words(turn: Int[Array, ""]) -> tuple[UInt32[Array, " pc"], UInt32[Array, " pc"]]:
         seen = columns(stage(turn, lambda: raw(levels, task.level, left, WINDOW[2])), changes)
         near = stage(turn, lambda: around(levels, task.level, body.x))
         things = stage(turn, _things, near, world.dead, clock, column)
@@ -111,7 +113,7 @@ def window(
     shift = jnp.clip(row, -1, 32).astype(jnp.uint32)[
         :, None
     ]  # the word ends below and, as -1 wraps round, above
-    low, high = turns(words).reshape(2, 1, -1)
+    low, high = turns(words)
     entry = ((low >> shift) & 1) + 2 * ((high >> shift) & 1)
     return (85 * entry).astype(
         jnp.uint8

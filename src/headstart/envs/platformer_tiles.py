@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt32
 
 from headstart.envs.platformer_table import PAD, STEP, UNIT, Levels, number
+from headstart.envs.platformer_zones import Numbers
 
 Word = UInt32[Array, "*n"]
 """a bit for every row of a column, row 0 lowest"""
@@ -69,7 +70,7 @@ def _one_bit(mask: UInt32[Array, ""], index: Int[Array, "*n"]) -> Word:
     return -((mask >> index.astype(jnp.uint32)) & 1)
 
 
-def raw(levels: Levels, level: Int[Array, ""], first: Int[Array, ""], n: int) -> UInt32[Array, "6 n"]:
+def raw(levels: Levels, level: Numbers, first: Int[Array, ""], n: int) -> UInt32[Array, "6 n"]:
     """The words of `n` columns of a level from `first` on."""
     return jax.lax.dynamic_slice(jnp.asarray(levels.columns), (level, 0, first + PAD), (1, 6, n))[0]
 

@@ -38,9 +38,10 @@ class Tasks:
     def __init__(
         self, name: str, split: Role, size: int | None, seed: int, task: int | None, options: dict[str, Any]
     ) -> None:
-        if size is None and split == "train":
+        loaded = suite(name, **options)
+        if size is None and split == "train" and loaded.most(split) is None:
             size = _ENDLESS
-        self.suite, self.table, self.size = _load(suite(name, **options).name, split, size, seed)
+        self.suite, self.table, self.size = _load(loaded.name, split, size, seed)
         self.fixed = None if task is None else self.check(task)
 
     def check(self, task: Any) -> int:

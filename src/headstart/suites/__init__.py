@@ -15,6 +15,7 @@ REGISTRY: dict[str, str] = {
     "gaussian-bandit-v0": "headstart.suites.bandit:gaussian",
     "maze-large-v0": "headstart.suites.maze:large",
     "maze-small-v0": "headstart.suites.maze:small",
+    "platformer-v0": "headstart.suites.platformer:platformer",
     "tabular-mdp-v0": "headstart.suites.tabular_mdp:tabular_mdp",
 }
 
