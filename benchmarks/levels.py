@@ -1,4 +1,5 @@
-"""Make the platformer's levels: compose, search for a way, take the next seed where none is found; and measure the set.
+"""Make the platformer's levels: compose, search for a way, take the next seed where none is found or
+where one who holds right gets too far or not far enough; and measure the set.
 
 python -m benchmarks.levels make          every level that has no tape yet, one at a time (can be stopped and resumed)
 python -m benchmarks.levels tapes         search again where the stored tape no longer finishes its level
@@ -9,6 +10,7 @@ python -m benchmarks.levels share 40      share of generated levels with a way f
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -19,7 +21,7 @@ import numpy as np
 from headstart.envs.platformer import FRAMES, JUMP, RIGHT, Platformer
 from headstart.envs.platformer_level import Level, parse
 from headstart.envs.platformer_search import SearchConfig, finishes, solve
-from headstart.envs.platformer_table import stack, tasks_of
+from headstart.envs.platformer_table import Levels, PlatformerTask, stack, tasks_of
 from headstart.envs.platformer_zones import ZONES
 from headstart.suites._platformer_generator import generate
 from headstart.suites._platformer_levels import folder, generated, index, tape, text, write_tape
@@ -35,6 +37,8 @@ CONTEST = {
 """the hand-drawn pieces in each contest level"""
 PRACTICE = ("fern-hill", "copper-works", "frost-peak", "misty-marsh", "cloud-garden")
 SEARCH = SearchConfig()
+GREEDY = (0.08, 0.75)
+"""bounds for how far the greedy player gets in the median"""
 
 
 def plan() -> list[tuple[str, str, dict]]:
@@ -76,10 +80,13 @@ def make(tries: int = 12) -> None:
         for seed in range(1000 * number, 1000 * number + tries):
             start = time.process_time()
             drawn = generate(seed, **given)
-            found = solve(parse(drawn, name), SEARCH)
+            level = parse(drawn, name)
+            found, reached = solve(level, SEARCH), greedy([level])
+            fair = GREEDY[0] <= np.median(reached) <= GREEDY[1] and reached.max() < 1
             cost = time.process_time() - start
-            print(name, seed, "none" if found is None else f"{len(found)} steps", f"{cost:.1f} s", flush=True)
-            if found is not None:
+            how = "none" if found is None else f"{len(found)} steps"
+            print(name, seed, how, [round(float(r), 2) for r in reached[0]], f"{cost:.1f} s", flush=True)
+            if found is not None and fair:
                 (folder() / f"{name}.txt").write_text(drawn)
                 (folder() / f"{name}.tape").write_text(write_tape(found))
                 break
@@ -101,27 +108,27 @@ def tapes() -> None:
 
 def greedy(levels: list[Level], seeds: int = 4, steps: int = 1500, jump: float = 0.1) -> np.ndarray:
     """Farthest progress `[levels, seeds]`, 0 to 1, of holding right and now and then a jump of six steps; sticky skip on."""
-    env, tasks = Platformer(stack(levels)), tasks_of(levels)
+    return np.asarray(_greedy(stack(levels), tasks_of(levels), jr.split(jr.key(0), seeds), steps, jump))
 
-    @jax.jit
-    def run(key):
-        def one(task, key):
-            def body(carry, key):
-                state, left, over = carry
-                k_jump, k_step = jr.split(key)
-                left = jnp.where(left > 0, left - 1, jnp.where(jr.bernoulli(k_jump, jump), 6, 0))
-                after, out = env.step(task, state, jnp.where(left > 0, JUMP, RIGHT), k_step)
-                state = jax.tree.map(lambda new, old: jnp.where(over, old, new), after, state)
-                return (state, left, over | out.terminated), None
 
-            start = env.reset(task, key), jnp.int32(0), jnp.bool_(False)
-            (state, _, _), _ = jax.lax.scan(body, start, jr.split(key, steps))
-            return jnp.clip((state.farthest - task.start[0]) / (task.goal - task.start[0]), 0.0, 1.0)
+@partial(jax.jit, static_argnums=3)
+def _greedy(levels: Levels, tasks: PlatformerTask, keys: jax.Array, steps: int, jump: float) -> jax.Array:
+    env = Platformer(levels)
 
-        every = jax.vmap(jax.vmap(one, (None, 0)), (0, None))
-        return every(tasks, jr.split(key, seeds))
+    def one(task, key):
+        def body(carry, key):
+            state, left, over = carry
+            k_jump, k_step = jr.split(key)
+            left = jnp.where(left > 0, left - 1, jnp.where(jr.bernoulli(k_jump, jump), 6, 0))
+            after, out = env.step(task, state, jnp.where(left > 0, JUMP, RIGHT), k_step)
+            state = jax.tree.map(lambda new, old: jnp.where(over, old, new), after, state)
+            return (state, left, over | out.terminated), None
 
-    return np.asarray(run(jr.key(0)))
+        start = env.reset(task, key), jnp.int32(0), jnp.bool_(False)
+        (state, _, _), _ = jax.lax.scan(body, start, jr.split(key, steps))
+        return jnp.clip((state.farthest - task.start[0]) / (task.goal - task.start[0]), 0.0, 1.0)
+
+    return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(tasks, keys)
 
 
 def measure() -> None:

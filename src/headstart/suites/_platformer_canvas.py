@@ -4,7 +4,6 @@ Rows count from the top (0 to 31), columns from the left. The cursor is the next
 ground there: everything from row y down is solid.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,10 +58,10 @@ class Canvas:
     def chance(self, p: float) -> bool:
         return bool(self.dice.random() < p)
 
-    def graded(self, easy: float, hard: float) -> int:
+    def graded(self, easy: int, hard: int) -> int:
         """A number between what suits an easy level and what suits a hard one, give or take."""
         middle = easy + (hard - easy) * self.hard
-        return max(round(middle + self.dice.uniform(-1.0, 1.0)), math.floor(min(easy, hard)))
+        return max(round(middle + self.dice.uniform(-1.0, 1.0)), min(easy, hard))
 
     # single tiles
 

@@ -188,9 +188,8 @@ def _roof(c: Canvas) -> None:
         near = int(busy[max(x - 4, 0) : x + 5].min())
         if c.chance(0.4):
             thick = int(np.clip(thick + c.pick(-1, 1), 1, 7))
-        rows = min(thick, near - c.reach.jump - 2)
-        if rows > 0:
-            c.tiles[:rows, x] = "#"
+        rows = max(min(thick, near - c.reach.jump - 2), 1)  # a gap would be a way out, over the whole level
+        c.tiles[:rows, x] = "#"
 
 
 def _text(c: Canvas, zone: str, act: int, title: str) -> str:
