@@ -4,9 +4,6 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from typing import Any
-
-import numpy as np
 
 from headstart import _console, results
 from headstart.cli import parse
@@ -50,39 +47,27 @@ def _say(result: Result) -> None:
     print(f"{who:<56}{said}", file=sys.stderr, flush=True)
 
 
-def matrix(found: list[Result]) -> dict[str, Any]:
-    """Scores `[seeds, tasks]` of each contender, NaN where a run failed."""
-    table: dict[str, Any] = {}
-    for name in dict.fromkeys(result.agent for result in found):
-        mine = [result for result in found if result.agent == name]
-        seeds = sorted({result.seed for result in mine})
-        rows = sorted({int(result.facts["row"]) for result in mine})
-        scores = np.full((len(seeds), len(rows)), np.nan)
-        for result in mine:
-            if result.scores:
-                scores[seeds.index(result.seed), rows.index(int(result.facts["row"]))] = result.scores[0]
-        table[name] = scores
-    return table
-
-
 def show(found: list[Result]) -> None:
     """Print the scores of every contender; errors and intervals are over seeds, for these very tasks."""
-    from headstart.reports import aggregate
+    from headstart.reports import transfer as numbers
+    from headstart.reports.headline import decimals, number, span
 
-    scores = matrix(found)
-    played = {name: x for name, x in scores.items() if np.isfinite(x).any()}
-    replicates = aggregate.bootstrap(played, scheme="runs") if played else {}
-    rows: list[list[str]] = []
-    for name, x in scores.items():
-        mean = iqm = ""
-        if name in played:
-            low, high = aggregate.interval(replicates[name].iqm)
-            mean = f"{aggregate.mean(x):.2f} ± {aggregate.standard_error_over_runs(x):.2f}"
-            iqm = f"{aggregate.iqm(x):.2f} [{low:.2f}, {high:.2f}]"
-        rows.append([name, mean, iqm, f"{x.size}", f"{np.isnan(x).sum()}"])
-    one = found[0]
-    title = f"{one.suite}, {one.split} tasks {one.fingerprint}, {one.budget:,} steps each"
-    _console.table(title, ["contender", "score ± s.e.", "IQM [95 %]", "runs", "failed"], rows)
+    for group in numbers.groups(found):
+        d = decimals(group["agents"])
+        rows = [
+            [
+                agent["name"],
+                f"{number(agent['mean'], d)} ± {number(agent['se'], d)}",
+                f"{number(agent['iqm'], d)} [{span(agent['iqm_interval'], d) or '–'}]",
+                f"{agent['runs']}",
+                f"{agent['failed']}",
+            ]
+            for agent in group["agents"]
+        ]
+        tasks = f"{group['split']} tasks {', '.join(group['fingerprints'])}"
+        title = f"{group['suite']}, {tasks}, {group['budget']:,} steps each"
+        _console.table(title, ["contender", "score ± s.e.", "IQM [95 %]", "runs", "failed"], rows)
+        print(group["headline"])
 
 
-__all__ = ["matrix", "show", "transfer"]
+__all__ = ["show", "transfer"]

@@ -236,6 +236,19 @@ def bootstrap(
     }
 
 
+def draws_of_runs(
+    runs: int, tasks: int, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Int[np.ndarray, "R S M"]:
+    """How often each run counts in each replicate of scheme "runs": S draws afresh within every task.
+
+    >>> draws_of_runs(3, 2, resamples=4).sum(axis=1).tolist()
+    [[3, 3], [3, 3], [3, 3], [3, 3]]
+    """
+    rng = np.random.default_rng([seed, runs, tasks])
+    drawn = np.empty((resamples, tasks), dtype=np.int32)
+    return _weights("runs", drawn, runs, rng).reshape(resamples, runs, tasks)
+
+
 def improvements(
     scores: Mapping[str, Scores], over: str, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Float[np.ndarray, " R"]]:

@@ -91,14 +91,14 @@ def to_svg(figure: Any, name: str) -> str:
 
 
 def frame(
-    height: float, left: float, right: float, bottom: float = 40.0, top: float = 8.0
+    height: float, left: float, right: float, bottom: float = 40.0, top: float = 8.0, width: float = _WIDTH
 ) -> tuple[Any, Any]:
-    """A figure of `_WIDTH` × `height` units and its axes, margins in units."""
+    """A figure of `width` × `height` units and its axes, margins in units."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(_WIDTH / 72, height / 72), dpi=72)
-    box = (left / _WIDTH, bottom / height, 1 - (left + right) / _WIDTH, 1 - (bottom + top) / height)
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    box = (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
     axes = figure.add_axes(box)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -285,4 +285,29 @@ def legend_chart(lines: Sequence[Line], style: dict[str, Look], name: str) -> st
             columnspacing=1.2,
             borderaxespad=0.1,
         )
+        return to_svg(figure, name)
+
+
+def small_chart(
+    lines: Sequence[Line],
+    style: dict[str, Look],
+    *,
+    name: str,
+    range_x: tuple[float, float],
+    range_y: tuple[float, float],
+    prepare: Callable[[Any], None],
+) -> str:
+    """One of many small charts that share their axes; what the lines are is told once for all of them."""
+    import matplotlib as mpl
+    from matplotlib.ticker import MaxNLocator
+
+    with mpl.rc_context(settings()):
+        figure, axes = frame(132.0, 34.0, 9.0, bottom=20.0, top=6.0, width=190.0)
+        for line in sorted(lines, key=lambda line: style[line.name].width):
+            look = style[line.name]
+            axes.plot(line.x, line.y, color=look.colour, lw=0.8 * look.width, ls=look.dash)
+        axes.set(xlim=range_x, ylim=range_y)
+        axes.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+        prepare(axes)
         return to_svg(figure, name)

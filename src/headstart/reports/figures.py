@@ -23,7 +23,7 @@ class Drawing:
     svg: str
 
 
-def _told(lines: Sequence[Line], what: str, x: str) -> str:
+def told(lines: Sequence[Line], what: str, x: str) -> str:
     """The lines in words: where each begins and ends."""
     d = digits(max(float(np.ptp(line.y)) for line in lines) / 10)
     each = [
@@ -32,7 +32,7 @@ def _told(lines: Sequence[Line], what: str, x: str) -> str:
     return f"Line chart of {what} by {x}: {'; '.join(each)}."
 
 
-def _array(values: Any) -> np.ndarray:
+def array(values: Any) -> np.ndarray:
     return np.array([math.nan if v is None else v for v in values], dtype=np.float64)
 
 
@@ -46,7 +46,7 @@ def _scale(shown: Sequence[dict[str, Any]], top: dict[str, Any] | None) -> tuple
     return edge, max(means.values()) + 0.06 * span, far
 
 
-def _scores(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawing | None:
+def scores(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawing | None:
     """Mean scores with their intervals, the ceiling as a line; far weaker random play only as an arrow."""
     import matplotlib as mpl
 
@@ -73,11 +73,11 @@ def _scores(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawing
                 axes, label, (top["mean"], 1.0), (4.0, 10.0), within=where, colour=canvas.INK, align="right"
             )
         svg = canvas.to_svg(figure, name)
-    told = "; ".join(f"{a['name']} {number(a['mean'], d)}" for a in agents)
+    said = "; ".join(f"{a['name']} {number(a['mean'], d)}" for a in agents)
     caption = "Mean score of each agent; bars are 95 % bootstrap intervals."
     caption += f" The dashed line is {top['name']}, which is shown the task." if top else ""
     caption += " An arrow marks what lies off the scale." if far else ""
-    return Drawing(name, "Scores", caption, f"Dot chart of mean scores: {told}.", svg)
+    return Drawing(name, "Scores", caption, f"Dot chart of mean scores: {said}.", svg)
 
 
 def _dot(axes: Any, agent: dict[str, Any], y: float, look: Look, value: str) -> None:
@@ -102,13 +102,13 @@ def _trial_lines(group: dict[str, Any], key: str) -> list[Line]:
     """Every agent's curve over the episodes of a trial, with a band of one standard error over seeds."""
     lines: list[Line] = []
     for a in group["agents"]:
-        values = _array(a[key] or [])
+        values = array(a[key] or [])
         if len(values) < 2 or not np.isfinite(values).all():
             continue
         x, y = canvas.thin(values)
         low = high = None
         if key == "within" and a["within_se"] is not None:
-            spread = canvas.thin(_array(a["within_se"]))[1]
+            spread = canvas.thin(array(a["within_se"]))[1]
             low, high = y - spread, y + spread
         lines.append(Line(a["name"], x, y, low, high))
     return lines
@@ -135,7 +135,7 @@ def _trial(group: dict[str, Any], style: dict[str, Look], name: str) -> list[Dra
         if any(len(a[key] or []) > canvas.POINTS for a in group["agents"]):
             caption += f" Later {unit}s are averaged in small groups."
         svg = canvas.chart(lines, style, unit, what, name=f"{name}-{key}")
-        found.append(Drawing(f"{name}-{key}", title, caption, _told(lines, what, unit), svg))
+        found.append(Drawing(f"{name}-{key}", title, caption, told(lines, what, unit), svg))
     return found
 
 
@@ -146,10 +146,10 @@ def _learning(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawi
     for a in group["agents"]:
         if a["curve"] is None or len(a["curve"]["steps"]) < 2:
             continue
-        x = _array(a["curve"]["steps"])
-        lines.append(Line(a["name"], x, _array(a["curve"]["values"])))
+        x = array(a["curve"]["steps"])
+        lines.append(Line(a["name"], x, array(a["curve"]["values"])))
         each = a["curve"]["runs"]
-        faint += [Line(a["name"], x, _array(run)) for run in each] if len(each) > 1 else []
+        faint += [Line(a["name"], x, array(run)) for run in each] if len(each) > 1 else []
     if not lines:
         return None
     end = max(line.x[-1] for line in lines)
@@ -159,7 +159,7 @@ def _learning(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawi
     marked = [Line(a["name"], np.array([start, end]), np.full(2, a["mean"])) for a in marks]
 
     def ticks(axes: Any) -> None:
-        axes.xaxis.set_major_formatter(lambda v, _: _short(v))
+        axes.xaxis.set_major_formatter(lambda v, _: short(v))
 
     svg = canvas.chart(
         [*lines, *marked], style, "environment steps", "return", name=name, faint=faint, prepare=ticks
@@ -167,13 +167,13 @@ def _learning(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawi
     caption = "Mean return of the episodes (trials) that ended in training, by environment steps taken."
     caption += " Thin lines: single seeds." if faint else ""
     caption += f" Level lines: test scores of {' and '.join(a['name'] for a in marks)}." if marks else ""
-    return Drawing(name, "Learning curve", caption, _told(lines, "training return", "environment steps"), svg)
+    return Drawing(name, "Learning curve", caption, told(lines, "training return", "environment steps"), svg)
 
 
-def _short(v: float) -> str:
+def short(v: float) -> str:
     """A number of steps on an axis.
 
-    >>> _short(2_500_000.0), _short(40_000.0), _short(0.0)
+    >>> short(2_500_000.0), short(40_000.0), short(0.0)
     ('2.5 M', '40 k', '0')
     """
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -185,7 +185,7 @@ def _short(v: float) -> str:
 def _profile(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawing | None:
     """Performance profiles of all agents; none where there are too few tasks to speak of a distribution."""
     lines = [
-        Line(a["name"], _array(a["profile"]["thresholds"]), 100 * _array(a["profile"]["values"]))
+        Line(a["name"], array(a["profile"]["thresholds"]), 100 * array(a["profile"]["values"]))
         for a in group["agents"]
         if a["profile"] is not None
     ]
@@ -194,9 +194,9 @@ def _profile(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawin
     svg = canvas.legend_chart(lines, style, name)
     middle = len(lines[0].x) // 2
     tau = lines[0].x[middle]
-    told = "; ".join(f"{line.name} {line.y[middle]:.0f} %" for line in lines)
+    said = "; ".join(f"{line.name} {line.y[middle]:.0f} %" for line in lines)
     at = number(float(tau), digits(float(np.ptp(lines[0].x))))
-    alt = f"Performance profiles. Share of scores above {at}: {told}."
+    alt = f"Performance profiles. Share of scores above {at}: {said}."
     caption = "Share of tasks and runs whose score exceeds a threshold; higher is better."
     return Drawing(name, "Performance profiles", caption, alt, svg)
 
@@ -210,7 +210,7 @@ def drawings(group: dict[str, Any], style: dict[str, Look], name: str) -> list[D
       name: an identifier unique on the page.
     """
     found = [
-        _scores(group, style, f"{name}-scores"),
+        scores(group, style, f"{name}-scores"),
         *_trial(group, style, name),
         _learning(group, style, f"{name}-curve"),
         _profile(group, style, f"{name}-profile"),

@@ -1,7 +1,7 @@
 """Numbers as people read them, and the sentence a table comes down to."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _NOUNS = {
@@ -10,8 +10,21 @@ _NOUNS = {
     "gaussian-bandit": "Gaussian bandits",
     "maze-large": "large mazes",
     "maze-small": "small mazes",
+    "platformer": "platformer levels",
     "tabular-mdp": "tabular MDPs",
 }
+
+
+def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings with dotted names.
+
+    >>> flat({"lr": 0.1, "memory": {"kind": "gru"}})
+    {'lr': 0.1, 'memory.kind': 'gru'}
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return found
 
 
 def parts(suite: str) -> tuple[str, dict[str, str]]:
@@ -49,6 +62,39 @@ def number(x: float | None, digits: int) -> str:
         return "–"
     text = f"{abs(x):,.{digits}f}".replace(",", "\u202f")
     return f"−{text}" if x < 0 and float(f"{x:.{digits}f}") != 0 else text
+
+
+def span(values: Sequence[float] | None, d: int) -> str:
+    return "" if values is None or None in values else f"{number(values[0], d)} to {number(values[1], d)}"
+
+
+def signed(x: float | None, d: int) -> str:
+    """A difference with its sign; empty where there is none."""
+    return "" if x is None else ("+" if x > 0 else "") + number(x, d)
+
+
+def verdict(gap: Sequence[float] | None) -> str:
+    """Whether an interval of a difference lies on one side of zero."""
+    if gap is None or None in gap or gap[0] <= 0 <= gap[1]:
+        return ""
+    return "better" if gap[0] > 0 else "worse"
+
+
+def text(value: Any) -> str:
+    """A setting or fact as a reader wants it.
+
+    >>> text(0.0003), text([1, 2]), text(None), text(100000)
+    ('0.0003', '1, 2', '–', '100\u202f000')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool | str):
+        return str(value).lower() if isinstance(value, bool) else value
+    if isinstance(value, list | tuple):
+        return ", ".join(text(v) for v in value)
+    if isinstance(value, int):
+        return number(float(value), 0)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def digits(scale: float | None) -> int:
@@ -142,3 +188,74 @@ def sentence(group: dict[str, Any]) -> str:
     if len(rules) > 1:
         return f"{text}: the best of {len(rules)} rules."
     return f"{text}."
+
+
+def times(ratio: float) -> str:
+    """A ratio with two or three significant digits.
+
+    >>> times(0.62), times(3.14), times(38.7)
+    ('0.62', '3.1', '39')
+    """
+    return number(ratio, 2 if ratio < 1 else 1 if ratio < 9.95 else 0)
+
+
+def _faster(m: dict[str, Any]) -> tuple[str, str] | None:
+    """How many times as fast a prior makes it and the interval of that, if it is known to be faster."""
+    around = m["speedup_interval"]
+    if m["speedup"] is None or m["speedup"] <= 1 or (around is not None and around[0] <= 1):
+        return None
+    interval = f" (95 % interval {times(around[0])} to {times(around[1])})" if around else ""
+    return f"{'at least ' if m['at_once'] else ''}{times(m['speedup'])} times as fast", interval
+
+
+def _apart(found: dict[str, Any], over: str) -> str:
+    """A difference of scores in words; `over` is whom it is to."""
+    size = found["difference"]
+    around = found["difference_interval"]
+    if around is None:
+        return f"{number(abs(size), digits(abs(size) / 10))} {'more' if size > 0 else 'less'} than {over}"
+    d = digits(around[1] - around[0])
+    if around[0] <= 0 <= around[1]:
+        text = f"difference {number(size, d)}, 95 % interval {span(around, d)}"
+        return f"not told apart from {over} ({text})"
+    low_high = sorted(abs(v) for v in around)
+    more = "more" if size > 0 else "less"
+    return f"{number(abs(size), d)} {more} than {over} (95 % interval {span(low_high, d)})"
+
+
+def _tasks_of(group: dict[str, Any], agent: dict[str, Any]) -> str:
+    count, split = len(group["tasks"]), group["split"]
+    unseen = agent["prior"] is not None and split in ("test", "valid")
+    if count == 1:
+        return f"one {'unseen' if unseen else split} task of {parts(group['suite'])[0]}"
+    return f"{number(float(count), 0)} {'unseen' if unseen else split} {noun(group['suite'])}"
+
+
+def transfer_sentence(group: dict[str, Any]) -> str:
+    """Who learned fastest, by how much: "faster", "more" and "less" only where 95 % intervals bear them out."""
+    agents = {a["name"]: a for a in group["agents"]}
+    if group["best"] is None:
+        return f"No run on {noun(group['suite'])} has a score."
+    best = agents[group["best"]]
+    score = number(best["mean"], digits(best["se"]) if best["se"] else 1)
+    where = _tasks_of(group, best)
+    scores = f"{best['name']} scores {score} over {number(float(group['budget']), 0)} steps on {where}"
+    m = best["measures"]
+    if m is None:
+        learned = [a for a in agents.values() if a["role"] == "learner" and math.isfinite(a["mean"])]
+        if group["lead"] is None:
+            return f"{scores}."
+        against = _apart(group["lead"], group["lead"]["over"])
+        return f"{scores}, {against}{': no prior does better' if learned else ''}."
+    over = f"{m['over']} from scratch"
+    faster, apart = _faster(m), _apart(m, over)
+    if faster is None or apart.startswith("not"):
+        return f"{scores}, {apart}."
+    if best["kind"] == "frozen":
+        return f"{scores}, {apart}; to where that ends it gets {''.join(faster)}."
+    around = m["difference_interval"]
+    d = digits(around[1] - around[0]) if around else 1
+    more = f"{number(m['difference'], d)} more{f' ({span(around, d)})' if around else ''}"
+    steps = number(float(group["budget"]), 0)
+    learns = f"{best['name']} learns {where} {faster[0]} as {over}{faster[1]}"
+    return f"{learns}: over {steps} steps it scores {score}, {more}."

@@ -8,8 +8,9 @@ from typing import Any
 
 from headstart.errors import RunError, UsageError
 from headstart.reports import canvas, figures
-from headstart.reports.headline import decimals, noun, number, parts
+from headstart.reports.headline import decimals, noun, number, parts, signed, span, text, verdict
 from headstart.reports.summary import summary
+from headstart.reports.transfer_section import section as transfer_section
 from headstart.results import Result, write_text
 
 _MIME = {
@@ -39,22 +40,6 @@ def _picture(caption: str, path: Path) -> dict[str, str]:
     return {"caption": caption, "uri": uri, "kind": kind.partition("/")[0]}
 
 
-def _span(values: Sequence[float] | None, d: int) -> str:
-    return "" if values is None or None in values else f"{number(values[0], d)} to {number(values[1], d)}"
-
-
-def _signed(x: float | None, d: int) -> str:
-    """A difference with its sign; empty where there is none."""
-    return "" if x is None else ("+" if x > 0 else "") + number(x, d)
-
-
-def _verdict(gap: Sequence[float] | None) -> str:
-    """Whether an interval of a difference lies on one side of zero."""
-    if gap is None or None in gap or gap[0] <= 0 <= gap[1]:
-        return ""
-    return "better" if gap[0] > 0 else "worse"
-
-
 def _row(agent: dict[str, Any], look: canvas.Look, d: int) -> dict[str, Any]:
     """One line of a group's table, as text."""
     versus = agent["versus"] or {}
@@ -68,37 +53,20 @@ def _row(agent: dict[str, Any], look: canvas.Look, d: int) -> dict[str, Any]:
         "mean": number(agent["mean"], d),
         "se": "" if agent["se"] is None else number(agent["se"], d),
         "iqm": number(agent["iqm"], d),
-        "iqm_span": _span(agent["iqm_interval"], d),
+        "iqm_span": span(agent["iqm_interval"], d),
         "better": f"{100 * versus['probability']:.1f} %" if versus.get("probability") is not None else "",
-        "better_span": _span(percent, 1) if len(percent) == 2 else "",
-        "gap": _signed(versus.get("difference"), d),
-        "gap_span": _span(gap, d),
-        "verdict": _verdict(gap) if agent["role"] == "learner" else "",
+        "better_span": span(percent, 1) if len(percent) == 2 else "",
+        "gap": signed(versus.get("difference"), d),
+        "gap_span": span(gap, d),
+        "verdict": verdict(gap) if agent["role"] == "learner" else "",
         "badge": ", ".join(filter(None, [_BADGES[agent["role"]], f"{seeds} seeds" if seeds > 1 else ""])),
     }
-
-
-def _text(value: Any) -> str:
-    """A setting or fact as a reader wants it.
-
-    >>> _text(0.0003), _text([1, 2]), _text(None), _text(100000)
-    ('0.0003', '1, 2', '–', '100\u202f000')
-    """
-    if value is None:
-        return "–"
-    if isinstance(value, bool | str):
-        return str(value).lower() if isinstance(value, bool) else value
-    if isinstance(value, list | tuple):
-        return ", ".join(_text(v) for v in value)
-    if isinstance(value, int):
-        return number(float(value), 0)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _facts(group: dict[str, Any]) -> dict[str, Any]:
     """A table of the suite's further figures, names and a line an agent; long lists are left to `--json`."""
     names = list(dict.fromkeys(n for a in group["agents"] for n in a["facts"]))
-    lines = [(a["name"], [_text(a["facts"].get(n)) for n in names]) for a in group["agents"] if a["facts"]]
+    lines = [(a["name"], [text(a["facts"].get(n)) for n in names]) for a in group["agents"] if a["facts"]]
     kept = [i for i in range(len(names)) if all(len(values[i]) <= 90 for _, values in lines)]
     labels = [names[i].replace("_", " ") for i in kept]
     return {
@@ -110,15 +78,17 @@ def _facts(group: dict[str, Any]) -> dict[str, Any]:
 def _settings(agent: dict[str, Any]) -> dict[str, Any]:
     prior = agent["prior"] or {}
     about = {"seeds": agent["seeds"], "steps taken": sum(agent["spent"])}
+    about |= {"lanes": agent["lanes"]} if agent.get("lanes") else {}
     about |= {"budget of steps": agent["budget"]} if agent["budget"] else {}
     about |= {f"prior: {k}": v for k, v in prior.items() if not isinstance(v, dict)}
+    about |= {"prior: chosen by": agent["chosen"]["rule"]} if agent.get("chosen") else {}
     about |= {"prior: tasks": "endless"} if "tasks" in prior and prior["tasks"] is None else {}
     if len(agent["training_seeds"]) > 1:
         about["prior: seed"] = agent["training_seeds"]
     return {
         "name": agent["name"],
-        "config": {k: _text(v) for k, v in agent["config"].items()},
-        "about": {k: _text(v) for k, v in about.items()},
+        "config": {k: text(v) for k, v in agent["config"].items()},
+        "about": {k: text(v) for k, v in about.items()},
     }
 
 
@@ -132,6 +102,7 @@ def _section(groups: Sequence[dict[str, Any]], index: int, style: dict[str, canv
     alike = [g for g in groups if (g["suite"], g["split"]) == (group["suite"], group["split"])]
     seeds = sorted({len(a["seeds"]) for a in group["agents"]})
     return {
+        "template": "group.html.j2",
         "id": f"g{index}",
         "title": title[:1].upper() + title[1:],
         "options": ", ".join(f"{v} {k}" if v.isdigit() else f"{k} {v}" for k, v in rest.items()),
@@ -150,7 +121,6 @@ def _section(groups: Sequence[dict[str, Any]], index: int, style: dict[str, canv
         "rows": [_row(a, style[a["name"]], d) for a in group["agents"]],
         "facts": _facts(group),
         "figures": figures.drawings(group, style, f"g{index}"),
-        "settings": [_settings(a) for a in group["agents"]],
     }
 
 
@@ -158,7 +128,8 @@ def _emphasised(sentence: str) -> Any:
     """The first number of a headline and the agent before it, made strong; everything else escaped."""
     from markupsafe import Markup, escape
 
-    found = re.match(r"(.+?) (collects|scores) (\S+)", sentence)
+    fast = re.match(r"([^ ]+) (learns .+?) ((?:at least )?[^ ]+ times as fast)", sentence)
+    found = fast or re.match(r"(.+?) (collects|scores) ([^ ]+)", sentence)
     if found is None:
         return escape(sentence)
     strong = Markup("<strong>{}</strong> {} <strong>{}</strong>").format(*found.groups())
@@ -171,7 +142,12 @@ def page(
     """The page's HTML, from what `summary` returned."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    style = canvas.looks(numbers["groups"])
+    transfers, groups = numbers["transfers"], numbers["groups"]
+    style = canvas.looks([*transfers, *groups])
+    sections = [transfer_section(transfers, i, style) for i in range(len(transfers))]
+    sections += [_section(groups, i, style) for i in range(len(groups))]
+    for about, group in zip(sections, [*transfers, *groups], strict=True):
+        about["settings"] = [_settings(agent) for agent in group["agents"]]
     folder = Path(__file__).parent / "templates"
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -185,7 +161,9 @@ def page(
     return environment.get_template("page.html.j2").render(
         title=title,
         headline=numbers["headline"],
-        sections=[_section(numbers["groups"], i, style) for i in range(len(numbers["groups"]))],
+        sections=sections,
+        adapted=bool(transfers),
+        evaluated=bool(groups),
         pictures=[_picture(caption, path) for caption, path in (pictures or {}).items()],
         commands=commands,
         versions=numbers["provenance"]["versions"],

@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from headstart.errors import UsageError
-from headstart.reports import aggregate, headline
+from headstart.reports import aggregate, headline, transfer
 from headstart.results import Result
 
 Role = Literal["ceiling", "learner", "rule"]
@@ -56,22 +56,10 @@ def role_of(result: Result) -> Role:
     return "rule" if result.prior is None and result.curve is None else "learner"
 
 
-def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested settings with dotted names.
-
-    >>> flat({"lr": 0.1, "memory": {"kind": "gru"}})
-    {'lr': 0.1, 'memory.kind': 'gru'}
-    """
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
-    return found
-
-
 def _setting(result: Result) -> dict[str, Any]:
     """What makes two results of an agent differ in more than their seed."""
     prior = {k: v for k, v in (result.prior or {}).items() if k != "seed"}
-    return flat(result.config) | flat(prior, "prior.")
+    return headline.flat(result.config) | headline.flat(prior, "prior.")
 
 
 def _variants(results: Sequence[Result]) -> list[list[Result]]:
@@ -170,7 +158,7 @@ def _about(row: _Row) -> dict[str, Any]:
         "lengths": lengths,
         "curve": _curves(row.runs),
         "facts": _facts(row.runs),
-        "config": flat(first.config),
+        "config": headline.flat(first.config),
         "prior": first.prior,
         "budget": first.budget,
         "spent": [r.spent for r in row.runs],
@@ -288,7 +276,8 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
     of one agent with one setting are its seeds.
 
     Returns:
-      `headline`: one sentence; `groups`: each with `suite`, `split`, `fingerprint`, `tasks`, `headline`,
+      `headline`: one sentence; `transfers`: of adaptation runs, see `transfer.groups`; `groups`: of evaluations,
+      each with `suite`, `split`, `fingerprint`, `tasks`, `headline`,
       `notes`, `best_rule`, `best_learner`, `ceiling` and `agents`, sorted by mean: each with `mean`, `se`,
       `iqm`, their intervals, `versus` the best rule, `within`, `lengths`, `regret`, `curve`, `profile`,
       `facts`, `config`, `prior` and seeds; and `provenance`: versions, commits, commands. What could not be
@@ -299,13 +288,15 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
     """
     if not results:
         raise UsageError("there are no results to report; evaluate or train something first.")
-    for r in results:
+    adapted = transfer.groups([r for r in results if transfer.is_adaptation(r)])
+    evaluated = [r for r in results if not transfer.is_adaptation(r)]
+    for r in evaluated:
         if not r.scores:
             raise UsageError(
                 f"the result of {r.agent} on {r.suite} (seed {r.seed}) holds no scores; evaluate it again."
             )
     groups: dict[tuple[str, str, str], list[Result]] = {}
-    for r in sorted(results, key=lambda r: (r.suite, r.split != "test", r.split)):
+    for r in sorted(evaluated, key=lambda r: (r.suite, r.split != "test", r.split)):
         groups.setdefault((r.suite, r.split, r.fingerprint), []).append(r)
     siblings = Counter(key[:2] for key in groups)
     found = [_group(key, members, siblings[key[:2]]) for key, members in groups.items()]
@@ -315,4 +306,5 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
         "commands": list(dict.fromkeys(r.command for r in results if r.command)),
     }
     provenance["versions"] = [json.loads(v) for v in provenance["versions"] if v != "{}"]
-    return _plain({"headline": found[0]["headline"], "groups": found, "provenance": provenance})
+    first = [*adapted, *found][0]["headline"]
+    return _plain({"headline": first, "transfers": adapted, "groups": found, "provenance": provenance})

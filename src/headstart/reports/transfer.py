@@ -1,0 +1,395 @@
+"""Adaptation runs as numbers: who learned unseen tasks how fast, and what their priors were worth.
+
+Every (task, seed) pair is an adaptation of its own and the tasks are given, so that errors and intervals are those of
+other seeds on these very tasks (`aggregate`'s scheme "runs").
+"""
+
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from headstart.reports import aggregate, headline, measures
+from headstart.results import Result
+
+CEILINGS = ("expert",)
+"""contenders that know the tasks: marks on the scale"""
+SHOWN = 24
+"""tasks at most whose own curves and rows are given"""
+_CELLS = (10, 50)  # of the grid on which curves meet, at least and at most
+
+Task = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class _Contender:
+    """The runs of one contender with one setting."""
+
+    name: str
+    runs: dict[tuple[Any, ...], dict[Task, Result]]
+    """what tells runs of a task apart (seeds, of the prior's training and its own) -> task -> result"""
+
+    @property
+    def results(self) -> list[Result]:
+        return [result for run in self.runs.values() for result in run.values()]
+
+    @property
+    def first(self) -> Result:
+        return self.results[0]
+
+
+def is_adaptation(result: Result) -> bool:
+    """Whether a result is one run on one task, written by `adapt`."""
+    return "task" in result.facts and "row" in result.facts
+
+
+def family(suite: str) -> str:
+    """A suite's name without its trial option: learners in context play the same tasks in trials.
+
+    >>> family("bandit-v0:arms=10,episodes=5"), family("platformer-v0:episodes=5")
+    ('bandit-v0:arms=10', 'platformer-v0')
+    """
+    base, _, text = suite.partition(":")
+    kept = [option for option in text.split(",") if option and not option.startswith("episodes=")]
+    return ":".join([base, ",".join(kept)]) if kept else base
+
+
+def _task(result: Result) -> Task:
+    return int(result.facts["row"]), str(result.facts["task"])
+
+
+def _setting(result: Result) -> dict[str, Any]:
+    """What makes two runs of a contender differ in more than their seed."""
+    about = {"tasks": (result.prior or {}).get("tasks", 0), "trained on": (result.prior or {}).get("suite")}
+    about |= {"frozen": result.facts.get("frozen"), "lanes": result.facts.get("lanes"), "suite": result.suite}
+    return about | headline.flat(result.config)
+
+
+def _contenders(found: Sequence[Result]) -> list[_Contender]:
+    """Results by contender and setting; copies dropped, two different results of one seed kept apart."""
+    cells: dict[tuple[str, str, int], dict[tuple[Any, ...], dict[Task, Result]]] = {}
+    for result in found:
+        key = json.dumps(_setting(result), sort_keys=True, default=str)
+        run = ((result.prior or {}).get("seed"), result.seed)
+        for copy in itertools.count():
+            row = cells.setdefault((result.agent, key, copy), {}).setdefault(run, {})
+            same = row.setdefault(_task(result), result)
+            if same is result or np.array_equal(same.scores, result.scores, equal_nan=True):
+                break
+    names = _names([next(iter(next(iter(runs.values())).values())) for runs in cells.values()])
+    return [_Contender(name, runs) for name, runs in zip(names, cells.values(), strict=True)]
+
+
+def _names(firsts: Sequence[Result]) -> list[str]:
+    """A name of its own for each variant: the contender's, and the first two settings in which its variants differ."""
+    names: list[str] = []
+    for one in firsts:
+        mine = [_setting(other) for other in firsts if other.agent == one.agent]
+        keys = [k for k in dict.fromkeys(itertools.chain(*mine)) if len({str(s.get(k)) for s in mine}) > 1]
+        own = _setting(one)
+        said = [_said(key, own.get(key)) for key in keys[:2]]
+        names.append(" ".join([one.agent, *said]))
+    seen: Counter[str] = Counter()
+    for i, name in enumerate(names):
+        seen[name] += 1
+        names[i] = name if seen[name] == 1 else f"{name} ({seen[name]})"
+    return names
+
+
+def _said(key: str, value: Any) -> str:
+    if key != "tasks":
+        return f"{key}={value}"
+    return "endless" if value is None else f"{value} task{'' if value == 1 else 's'}"
+
+
+def _tasks(contenders: Sequence[_Contender]) -> list[Task]:
+    return sorted({task for c in contenders for run in c.runs.values() for task in run})
+
+
+def _scores(contender: _Contender, tasks: Sequence[Task]) -> aggregate.Scores:
+    """`[S, M]`, NaN where a run is missing or failed."""
+    scores = np.full((len(contender.runs), len(tasks)), np.nan)
+    for s, run in enumerate(contender.runs[key] for key in sorted(contender.runs, key=str)):
+        for task, result in run.items():
+            if result.scores:
+                scores[s, tasks.index(task)] = result.scores[0]
+    return scores
+
+
+def matrix(found: Sequence[Result]) -> dict[str, aggregate.Scores]:
+    """Scores `[seeds, tasks]` of each contender, NaN where a run failed or is missing.
+
+    Contenders come in the order of the results, with all tasks that any of them played; those that share a name but
+    not their settings are told apart by what differs.
+    """
+    contenders = _contenders(found)
+    tasks = _tasks(contenders)
+    return {c.name: _scores(c, tasks) for c in contenders}
+
+
+def _curves(
+    contender: _Contender, tasks: Sequence[Task], edges: Float[np.ndarray, " E"]
+) -> Float[np.ndarray, "S M G"]:
+    curves = np.full((len(contender.runs), len(tasks), len(edges) - 1), np.nan)
+    for s, run in enumerate(contender.runs[key] for key in sorted(contender.runs, key=str)):
+        for task, result in run.items():
+            if result.curve is not None and result.scores:
+                values = measures.resample(result.curve.steps, result.curve.values, edges)
+                curves[s, tasks.index(task)] = values
+    return curves
+
+
+def _edges(found: Sequence[Result]) -> Float[np.ndarray, " E"] | None:
+    """The grid all curves meet on: up to the step that all reached, as fine as the coarsest of them."""
+    curves = [r.curve for r in found if r.curve is not None and r.curve.steps and r.scores]
+    if not curves:
+        return None
+    low, high = _CELLS
+    cells = min(high, max(low, min(len(curve.steps) for curve in curves)))
+    return np.linspace(0.0, min(curve.steps[-1] for curve in curves), cells + 1)
+
+
+def _kind(result: Result) -> str:
+    """How a contender uses experience, in the words of `docs/concepts.md`."""
+    if result.agent in CEILINGS:
+        return "knows the tasks"
+    if result.prior is None:
+        return "no prior"
+    if not result.facts.get("frozen"):
+        return "fine-tuned"
+    remembers = headline.flat(result.config).get("network.memory", "none") != "none"
+    return "in context" if remembers else "frozen"
+
+
+def _learner(name: str) -> str:
+    """A contender's learner, as transfer's names tell it."""
+    return name.removesuffix("-frozen").removesuffix("-joint")
+
+
+def _per_task(scores: aggregate.Scores) -> list[dict[str, Any]]:
+    """Mean and standard error over seeds, task by task."""
+    columns = [scores[:, m : m + 1] for m in range(scores.shape[1])]
+    return [{"mean": aggregate.mean(x), "se": aggregate.standard_error_over_runs(x)} for x in columns]
+
+
+def _about(contender: _Contender, tasks: Sequence[Task]) -> dict[str, Any]:
+    """What is known of a contender without its curves or comparison."""
+    first, scores = contender.first, _scores(contender, tasks)
+    failed = [r for r in contender.results if not r.scores]
+    role = "ceiling" if first.agent in CEILINGS else "rule" if first.prior is None else "learner"
+    return {
+        "name": contender.name,
+        "contender": first.agent,
+        "role": role,
+        "kind": _kind(first),
+        "suite": first.suite,
+        "seeds": sorted({r.seed for r in contender.results}),
+        "training_seeds": sorted(
+            {r.prior["seed"] for r in contender.results if r.prior and "seed" in r.prior}
+        ),
+        "runs": len(contender.results),
+        "failed": len(failed),
+        "reasons": sorted({str(r.facts.get("failed", "no score")) for r in failed}),
+        "missing": scores.size - len(contender.results),
+        "mean": aggregate.mean(scores),
+        "se": aggregate.standard_error_over_runs(scores),
+        "iqm": aggregate.iqm(scores),
+        "mean_interval": None,
+        "iqm_interval": None,
+        "per_task": _per_task(scores),
+        "episodes": sum(int(r.facts.get("episodes", 0)) for r in contender.results),
+        "chosen": _chosen(first),
+        "config": headline.flat(first.config),
+        "prior": first.prior,
+        "budget": first.budget,
+        "lanes": first.facts.get("lanes"),
+        "spent": [r.spent for r in contender.results],
+        "curve": None,
+        "task_curves": [],
+        "measures": None,
+    }
+
+
+def _chosen(result: Result) -> dict[str, Any] | None:
+    """How the prior was chosen: `steps`, `rule`, and the `tried` pairs of training steps and adaptation score."""
+    chosen = result.facts.get("chosen")
+    if not chosen:
+        return None
+    tried = sorted((int(steps), score) for steps, score in chosen["tried"].items())
+    return {"rule": chosen["rule"], "steps": chosen["steps"], "tried": tried}
+
+
+def _reference(agent: dict[str, Any], agents: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The contender from scratch to hold this one against: of the same learner, else of its settings, else the best."""
+    scratch = [a for a in agents if a["role"] == "rule" and math.isfinite(a["mean"])]
+    same = [a for a in scratch if a["contender"] == _learner(agent["contender"])]
+    alike = [a for a in scratch if a["config"] == agent["config"]]
+    return next(iter([*same, *alike, *scratch]), None)
+
+
+def _with_curves(
+    agents: Sequence[dict[str, Any]], curves: dict[str, measures.Curves], edges: Float[np.ndarray, " E"]
+) -> None:
+    """Add learning curves with their bands, and each prior's measures."""
+    for i, agent in enumerate(agents):
+        mine = curves[agent["name"]]
+        there = measures.played(mine)
+        if not there.any():
+            continue
+        low = high = None
+        if measures.repeated(there):
+            low, high = np.quantile(measures.replicates(mine, seed=100 + i), [0.025, 0.975], axis=0)
+        agent["curve"] = {"values": measures.mean_curve(mine), "low": low, "high": high}
+        agent["task_curves"] = [
+            measures.mean_curve(mine[:, m : m + 1]) for m in range(min(SHOWN, mine.shape[1]))
+        ]
+    for agent in agents:
+        over = _reference(agent, agents) if agent["role"] == "learner" else None
+        if over is None or agent["curve"] is None or over["curve"] is None:
+            continue
+        found = measures.compare(curves[agent["name"]], curves[over["name"]], edges)
+        agent["measures"] = {"over": over["name"]} | found if found else None
+
+
+def _with_intervals(agents: Sequence[dict[str, Any]], scores: dict[str, aggregate.Scores]) -> None:
+    """Add bootstrap intervals of mean and interquartile mean, and the difference to the reference."""
+    known = {name: x for name, x in sorted(scores.items()) if measures.repeated(np.isfinite(x))}
+    sample = aggregate.bootstrap(known, scheme="runs") if known else {}
+    for agent in agents:
+        if agent["name"] in known:
+            agent["mean_interval"] = aggregate.interval(sample[agent["name"]].mean)
+            agent["iqm_interval"] = aggregate.interval(sample[agent["name"]].iqm)
+
+
+def difference(x: aggregate.Scores, y: aggregate.Scores) -> dict[str, Any]:
+    """Mean score of x less that of y over the tasks both have played, and its 95 % interval (None without repetitions)."""
+    shared = np.isfinite(x).any(axis=0) & np.isfinite(y).any(axis=0)
+    if not shared.any():
+        return {"difference": math.nan, "difference_interval": None}
+    pair = {"x": x[:, shared], "y": y[:, shared]}
+    between = None
+    if all(measures.repeated(np.isfinite(z)) for z in pair.values()):
+        sample = aggregate.bootstrap(pair, scheme="runs")
+        between = aggregate.interval(sample["x"].mean - sample["y"].mean)
+    return {
+        "difference": aggregate.mean(pair["x"]) - aggregate.mean(pair["y"]),
+        "difference_interval": between,
+    }
+
+
+def _train_sizes(agents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Score against the number of training tasks, for contenders whose priors saw several; None is an endless number."""
+    found: list[dict[str, Any]] = []
+    for contender in dict.fromkeys(a["contender"] for a in agents if a["prior"] is not None):
+        mine = [a for a in agents if a["contender"] == contender and math.isfinite(a["mean"])]
+        points = {
+            a["prior"].get("tasks"): a for a in reversed(mine)
+        }  # the best of each size: agents are sorted
+        if len(points) < 2:
+            continue
+        order = sorted(points, key=lambda size: math.inf if size is None else size)
+        sizes = [
+            {"tasks": n, "name": points[n]["name"]} | {k: points[n][k] for k in ("mean", "mean_interval")}
+            for n in order
+        ]
+        found.append({"contender": contender, "name": mine[0]["name"], "points": sizes})
+    return found
+
+
+def _group(found: Sequence[Result], siblings: int) -> dict[str, Any]:
+    contenders = _contenders(found)
+    tasks, edges = _tasks(contenders), _edges(found)
+    agents = [_about(c, tasks) for c in contenders]
+    agents.sort(key=lambda a: -np.nan_to_num(a["mean"], nan=-np.inf))
+    scores = {c.name: _scores(c, tasks) for c in contenders}
+    _with_intervals(agents, scores)
+    if edges is not None:
+        _with_curves(agents, {c.name: _curves(c, tasks, edges) for c in contenders}, edges)
+    for agent in agents:
+        if agent["measures"] is not None:
+            agent["measures"] |= difference(scores[agent["name"]], scores[agent["measures"]["over"]])
+    ranked = [a["name"] for a in agents if a["role"] != "ceiling" and math.isfinite(a["mean"])]
+    first = contenders[0].first
+    group = {
+        "suite": family(first.suite),
+        "suites": sorted({r.suite for r in found}),
+        "split": first.split,
+        "fingerprints": sorted({r.fingerprint for r in found}),
+        "budget": first.budget,
+        "tasks": [name for _, name in tasks],
+        "steps": None if edges is None else edges[1:],
+        "ceiling": next(
+            (a["name"] for a in agents if a["role"] == "ceiling" and math.isfinite(a["mean"])), None
+        ),
+        "best": next(iter(ranked), None),
+        "lead": difference(scores[ranked[0]], scores[ranked[1]]) | {"over": ranked[1]}
+        if ranked[1:]
+        else None,
+        "train_sizes": _train_sizes(agents),
+        "agents": agents,
+    }
+    return group | {"headline": headline.transfer_sentence(group), "notes": _notes(group, siblings)}
+
+
+def _notes(group: dict[str, Any], siblings: int) -> list[str]:
+    """What a reader must know before believing a comparison of this group."""
+    notes: list[str] = []
+    if siblings > 1:
+        notes.append(
+            f"This report holds {siblings} sets of runs on {group['split']} tasks of {group['suite']} that differ in tasks "
+            "or budget. They are kept apart, and scores must not be compared across them."
+        )
+    for a in group["agents"]:
+        if a["failed"]:
+            why = "; ".join(a["reasons"])
+            notes.append(f"{a['failed']} of {a['runs']} runs of {a['name']} failed and are left out ({why}).")
+        if a["missing"]:
+            notes.append(
+                f"{a['name']} lacks {a['missing']} runs; it is compared over the tasks that both have played."
+            )
+    if all(len(a["seeds"]) < 2 for a in group["agents"]):
+        notes.append("With one seed there are no intervals: nothing here tells luck from skill.")
+    if len({a["lanes"] for a in group["agents"]}) > 1:
+        notes.append("The contenders differ in how many environments of a task they advance together.")
+    return notes
+
+
+def _together(found: Sequence[Result]) -> list[list[Result]]:
+    """Results that share a table: one family of suites, role of tasks, budget, and set of tasks.
+
+    A fingerprint covers the suite's options, so that the same tasks played in trials have another; where a suite comes
+    with several fingerprints, those of its variants are matched by the tasks' names.
+    """
+    tasks: dict[tuple[str, str], set[Task]] = {}
+    for r in found:
+        tasks.setdefault((r.suite, r.fingerprint), set()).add(_task(r))
+    crowded = Counter(suite for suite, _ in tasks)
+    several = {family(suite) for suite, count in crowded.items() if count > 1}
+    groups: dict[tuple[Any, ...], list[Result]] = {}
+    for r in sorted(found, key=lambda r: (family(r.suite), r.split != "test", r.split, r.budget)):
+        key = (family(r.suite), r.split, r.budget)
+        named = tuple(sorted(tasks[r.suite, r.fingerprint])) if family(r.suite) in several else ()
+        groups.setdefault((*key, named), []).append(r)
+    return list(groups.values())
+
+
+def groups(found: Sequence[Result]) -> list[dict[str, Any]]:
+    """What a report says of adaptation runs, a table's worth each.
+
+    Returns:
+      A group: `suite` (without the trial option), `suites`, `split`, `fingerprints`, `budget`, `tasks` (names), `steps`
+      (`[G]`, ends of the cells of all curves), `headline`, `notes`, `best`, `lead` (the best's difference to the next,
+      `over`), `ceiling`, `train_sizes` and `agents`, sorted by mean. A contender has `mean`, `se`, `iqm` and intervals,
+      `runs`, `failed`, `per_task`, `curve` (`values`, `low`, `high`: `[G]`), `task_curves` (`[M, G]`, of the first
+      `SHOWN` tasks), `chosen`, `prior`, `config`, and, if it has a prior, `measures` against `over`: see
+      `measures.compare`.
+    """
+    parts = _together(found)
+    siblings = Counter((family(part[0].suite), part[0].split) for part in parts)
+    return [_group(part, siblings[family(part[0].suite), part[0].split]) for part in parts]
