@@ -125,13 +125,12 @@ def test_holding_right_does_not_finish() -> None:
 
 
 def test_the_generator_is_deterministic_and_its_levels_are_legal() -> None:
-    for seed in range(2):
-        for zone in ZONES:
-            text = generate(seed, zone, difficulty=0.5 * seed)
-            assert text == generate(seed, zone, difficulty=0.5 * seed)
-            level = parse(text)
-            assert level.zone == zone
-            assert 180 <= level.columns <= 400
+    for seed, zone in enumerate(ZONES):
+        text = generate(seed, zone, difficulty=seed / len(ZONES))
+        assert text == generate(seed, zone, difficulty=seed / len(ZONES))
+        level = parse(text)
+        assert level.zone == zone
+        assert 180 <= level.columns <= 400
     assert generate(0, "fern-hill") != generate(1, "fern-hill")
 
 
@@ -160,14 +159,14 @@ def test_reach_is_the_closed_form() -> None:
 
 
 def test_generated_roles_are_disjoint_and_nested() -> None:
-    sets = {role: shelf.generated(role, n) for role, n in (("train", 12), ("valid", 3), ("test", 3))}
+    sets = {role: shelf.generated(role, n) for role, n in (("train", 6), ("valid", 2), ("test", 2))}
     digests = {role: {level.digest for level in levels} for role, (_, levels) in sets.items()}
     assert not (
         digests["train"] & digests["valid"]
         | digests["train"] & digests["test"]
         | digests["valid"] & digests["test"]
     )
-    assert shelf.generated("train", 5)[0] == sets["train"][0][:5]
+    assert shelf.generated("train", 3)[0] == sets["train"][0][:3]
 
 
 def test_tapes_survive_writing() -> None:
