@@ -211,6 +211,8 @@ def test_a_level_reached_at_once_is_a_bound() -> None:
     ]
     assert at_once["at_once"]
     assert at_once["steps"] == 20
+    assert at_once["open_ended"], "no upper end can be told"
+    assert headline.around_speedup(at_once).endswith("or more")
 
 
 def test_trials_of_the_same_tasks_stand_in_one_table(group: dict[str, Any]) -> None:
@@ -307,6 +309,7 @@ def test_the_headline_says_who_learns_fastest(group: dict[str, Any]) -> None:
     frozen = only([*runs("ppo", slow), *runs("ppo-joint-frozen", lambda _: 120.0)])["headline"]
     assert "learns" not in frozen
     assert "at least" in frozen
+    assert "or more)" in frozen
     assert only(runs("ppo", slow, tasks=1))["headline"].endswith("steps on one test task of cartpole.")
 
 

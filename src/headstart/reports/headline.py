@@ -199,12 +199,27 @@ def times(ratio: float) -> str:
     return number(ratio, 2 if ratio < 1 else 1 if ratio < 9.95 else 0)
 
 
+def around_speedup(m: dict[str, Any]) -> str:
+    """The interval of a speed-up as text; its upper end is left open where the grid is too coarse to tell it.
+
+    >>> around_speedup({"speedup_interval": (0.0, 3.21), "open_ended": False})
+    'not reached to 3.2'
+    >>> around_speedup({"speedup_interval": (38.7, 47.0), "open_ended": True})
+    '39 or more'
+    """
+    if m["speedup_interval"] is None:
+        return ""
+    low, high = m["speedup_interval"]
+    least = times(low) if low else "not reached"
+    return f"{least} or more" if m["open_ended"] else f"{least} to {times(high)}"
+
+
 def _faster(m: dict[str, Any]) -> tuple[str, str] | None:
     """How many times as fast a prior makes it and the interval of that, if it is known to be faster."""
     around = m["speedup_interval"]
     if m["speedup"] is None or m["speedup"] <= 1 or (around is not None and around[0] <= 1):
         return None
-    interval = f" (95 % interval {times(around[0])} to {times(around[1])})" if around else ""
+    interval = f" (95 % interval {around_speedup(m)})" if around else ""
     return f"{'at least ' if m['at_once'] else ''}{times(m['speedup'])} times as fast", interval
 
 

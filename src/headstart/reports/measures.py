@@ -145,8 +145,9 @@ def compare(prior: Curves, scratch: Curves, edges: Float[np.ndarray, " E"]) -> d
     Returns:
       `jump_start`, `level`, `scratch_steps`, `steps` (None if not reached), `at_once` (reached in the first cell, so
       that `steps` is an upper bound and `speedup` a lower), `speedup`, `area_ratio`, each but `level` and
-      `scratch_steps` with an `…_interval` (None without repetitions); `reached`, the share of replicates that reach the
-      level. An interval's upper end of steps is infinite where the level may not be reached at all.
+      `scratch_steps` with an `…_interval` (None without repetitions, its end infinite where the level may not be
+      reached at all); `reached`, the share of replicates that reach the level; `open_ended`, whether the interval of
+      the speed-up ends above in a lower bound; `tasks`, how many were compared.
     """
     shared = played(prior).any(axis=0) & played(scratch).any(axis=0)
     if not shared.any():
@@ -163,6 +164,7 @@ def compare(prior: Curves, scratch: Curves, edges: Float[np.ndarray, " E"]) -> d
         "jump_start": float(point.jump_start[0]),
         "area_ratio": float(point.area_ratio[0]),
         "reached": None,
+        "open_ended": False,
     }
     intervals = dict.fromkeys(
         ["jump_start_interval", "steps_interval", "speedup_interval", "area_ratio_interval"]
@@ -176,4 +178,5 @@ def compare(prior: Curves, scratch: Curves, edges: Float[np.ndarray, " E"]) -> d
             "area_ratio_interval": interval(sample.area_ratio),
         }
         found["reached"] = float(np.isfinite(sample.steps).mean())
+        found["open_ended"] = bool(interval(sample.steps)[0] == edges[1])
     return found | intervals

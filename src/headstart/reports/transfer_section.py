@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.reports import canvas, transfer_figures
-from headstart.reports.headline import decimals, noun, number, parts, signed, span, times, verdict
+from headstart.reports.headline import (
+    around_speedup,
+    decimals,
+    noun,
+    number,
+    parts,
+    signed,
+    span,
+    times,
+    verdict,
+)
 from headstart.reports.transfer import SHOWN
 
 
@@ -49,10 +59,7 @@ def _speedup(m: dict[str, Any]) -> dict[str, str]:
     if m["speedup"] is None:
         return _cell(label, "–")
     judged = "" if between is None else "better" if between[0] > 1 else "worse" if between[1] < 1 else ""
-    around = "" if between is None else f"{times(between[0])} to {times(between[1])}"
-    if between is not None and between[0] == 0:
-        around = f"not reached to {times(between[1])}"
-    return _cell(label, f"{'≥ ' if m['at_once'] else ''}{times(m['speedup'])} ×", around, judged)
+    return _cell(label, f"{'≥ ' if m['at_once'] else ''}{times(m['speedup'])} ×", around_speedup(m), judged)
 
 
 def _measures(agent: dict[str, Any], look: canvas.Look, d: int) -> dict[str, Any]:
