@@ -305,7 +305,7 @@ def small_chart(
         figure, axes = frame(132.0, 34.0, 9.0, bottom=20.0, top=6.0, width=190.0)
         for line in sorted(lines, key=lambda line: style[line.name].width):
             look = style[line.name]
-            axes.plot(line.x, line.y, color=look.colour, lw=0.8 * look.width, ls=look.dash)
+            axes.plot(line.x, line.y, color=look.colour, lw=max(1.3, 0.8 * look.width), ls=look.dash)
         axes.set(xlim=range_x, ylim=range_y)
         axes.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))

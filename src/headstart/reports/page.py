@@ -128,6 +128,7 @@ def _emphasised(sentence: str) -> Any:
     """The first number of a headline and the agent before it, made strong; everything else escaped."""
     from markupsafe import Markup, escape
 
+    sentence = sentence.replace(" %", "\u00a0%")
     fast = re.match(r"([^ ]+) (learns .+?) ((?:at least )?[^ ]+ times as fast)", sentence)
     found = fast or re.match(r"(.+?) (collects|scores) ([^ ]+)", sentence)
     if found is None:
