@@ -102,7 +102,7 @@ def test_finished_runs_are_found_again(
     options = dataclasses.replace(OPTIONS, run=tmp_path)
     kept = adapt(SUITE, SCRATCH, options, split)
     assert [r.scores for r in kept] == [r.scores for r in found]
-    gone = tmp_path / "scratch" / "task-2-seed0.json"
+    gone = tmp_path / "scratch" / "task-2-seed0.result.json"
     gone.unlink()
     played: list[int] = []
     group = adaptation._group

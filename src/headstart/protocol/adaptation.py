@@ -176,7 +176,7 @@ def _path(plan: _Plan, run: Run) -> Path:
     name = re.sub(r"[^\w.-]+", "-", f"{label(plan.split, run.row)}-seed{run.seed}")
     folder = plan.options.run / plan.contender.name
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{name}.json"
+    return folder / f"{name}.result.json"
 
 
 def _kept(plan: _Plan, run: Run) -> Result | None:
