@@ -42,8 +42,8 @@ PUBLISHED = {  # REFERENCES.md, section 3
 }
 GRID: dict[str, tuple[str, list[float]]] = {
     "mdp-epsilon-greedy": ("epsilon", [0.02, 0.05, 0.1, 0.2]),
-    "ucrl2": ("scale", [0.05, 0.1, 0.2, 0.3]),
-    "beb": ("beta", [3.0, 10.0, 20.0, 40.0]),
+    "ucrl2": ("scale", [0.05, 0.1, 0.2, 0.3, 0.4]),
+    "beb": ("beta", [3.0, 10.0, 20.0, 30.0, 40.0]),
     "optimistic-psrl": ("samples", [2, 5, 10]),
 }
 PRIORS = (0.0, 1.0)
@@ -51,6 +51,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("mdp-greedy", {"prior_mean": 0.0, "prior_count": 0.1}),
     ("mdp-epsilon-greedy", {"prior_mean": 0.0, "prior_count": 0.1, "epsilon": 0.05}),
     ("mdp-epsilon-greedy", {"prior_mean": 0.0, "prior_count": 0.1, "epsilon": 0.1}),
+    ("ucrl2", {"prior_mean": 1.0, "scale": 1.0}),
 ]
 TASKS = {"valid": 500, "test": 1000}
 FEWER = {"beb": {"valid": 250, "test": 500}, "optimistic-psrl": {"valid": 250, "test": 500}}
@@ -130,30 +131,42 @@ def tuned(name: str, prior_mean: float, known: list[dict[str, Any]]) -> dict[str
     return tried[(score / score.max(0)).mean(1).argmax()]
 
 
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _named(setting: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in setting.items())
+
+
+def _against_published(name: str, one: dict[str, Any]) -> list[str]:
+    """A run's scores and, in brackets, how far they are from the published ones."""
+    cells = [f"{score:.1f} ± {error:.1f}" for score, error in zip(one["score"], one["stderr"], strict=True)]
+    if name not in PUBLISHED:
+        return cells
+    gaps = np.array(one["score"]) / np.array(PUBLISHED[name]) - 1
+    return [f"{cell} ({gap:+.1%})" for cell, gap in zip(cells, gaps, strict=True)]
+
+
 def table(known: list[dict[str, Any]]) -> None:
     """The tables of the page, in Markdown."""
-    columns = " | ".join(f"n = {n}" for n in COLUMNS)
-    for prior in PRIORS:
-        print(f"\nprior mean {prior:g}\n\n| rule | constant | {columns} |\n|-|-|" + "-|" * len(COLUMNS))
-        for name in [*PUBLISHED, "oracle"]:
-            setting = tuned(name, prior, known)
-            one = run(name, "test", setting, known)
-            cells = [
-                f"{score:.1f} ± {error:.1f}" for score, error in zip(one["score"], one["stderr"], strict=True)
-            ]
-            if name in PUBLISHED:
-                shares = np.array(one["score"]) / np.array(PUBLISHED[name]) - 1
-                cells = [f"{cell} ({100 * share:+.1f} %)" for cell, share in zip(cells, shares, strict=True)]
-            constant = ", ".join(f"{key} {setting[key]:g}" for key in setting if key != "prior_mean")
-            print(f"| {name} | {constant} | " + " | ".join(cells) + " |")
-    print(f"\n| rule | setting | {columns} |\n|-|-|" + "-|" * len(COLUMNS))
-    for one in known:
+    head = [_row("rule", "setting", *(f"n = {n}" for n in COLUMNS)), "|-" * (2 + len(COLUMNS)) + "|"]
+    print("\n".join(head))
+    for name in [*PUBLISHED, "oracle"]:
+        if name in PUBLISHED:
+            print(_row(f"`{name}`", "published", *(f"{score:.1f}" for score in PUBLISHED[name])))
+        tested = [one for one in known if (one["rule"], one["split"]) == (name, "test")]
+        chosen = [tuned(name, prior, known) for prior in PRIORS] if name in PUBLISHED else []
+        others = [setting for variant, setting in VARIANTS if variant == name]
+        for one in sorted(tested, key=lambda one: str(one["setting"])):
+            if not chosen or one["setting"] in [*chosen, *others]:
+                label = "" if name in PUBLISHED else f"`{name}`"
+                print(_row(label, _named(one["setting"]) or "ours", *_against_published(name, one)))
+    print("\n" + "\n".join(head))
+    for one in sorted(known, key=lambda one: (one["rule"], str(one["setting"]))):
         if one["split"] == "valid":
-            setting = ", ".join(f"{key} {value:g}" for key, value in one["setting"].items())
             print(
-                f"| {one['rule']} | {setting} | "
-                + " | ".join(f"{score:.1f}" for score in one["score"])
-                + " |"
+                _row(f"`{one['rule']}`", _named(one["setting"]), *(f"{score:.1f}" for score in one["score"]))
             )
 
 

@@ -24,7 +24,7 @@ from headstart.types import Agent, Entry, Spec
 class MDPEpsilonGreedyConfig(ModelConfig):
     """How often to explore; tuned on `valid` tasks (docs/agents/mdp-rules.md)."""
 
-    epsilon: float = 0.1
+    epsilon: float = 0.02
     """the probability of a uniformly random action, in [0, 1]"""
 
 

@@ -26,7 +26,7 @@ from headstart.types import Agent, Entry, Spec
 class OptimisticPSRLConfig(ModelConfig):
     """How optimistic to be; tuned on `valid` tasks (docs/agents/mdp-rules.md)."""
 
-    samples: int = 5
+    samples: int = 2
     """models drawn from the posterior at each episode's start"""
 
 

@@ -9,7 +9,7 @@
 
 Deviates from the paper: episodes are the environment's and their horizon is known, so that the optimistic
 model is solved by finite-horizon value iteration; p̂ and r̂ are posterior means, not frequencies; both bounds
-are scaled by c, since the paper's are too wide to learn anything within a hundred episodes.
+are scaled by c, since the paper's are too wide for a hundred episodes (docs/agents/mdp-rules.md).
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from headstart.types import Agent, Entry, Spec
 class UCRL2Config(ModelConfig):
     """How wide the confidence bounds are; tuned on `valid` tasks (docs/agents/mdp-rules.md)."""
 
-    scale: float = 0.1
+    scale: float = 0.05
     """c, the width of both bounds as a share of the paper's; at least 0"""
     delta: float = 0.05
     """the probability with which the unscaled bounds may fail, in (0, 1)"""
