@@ -210,7 +210,8 @@ def rainbow(spec: Spec, config: RainbowConfig) -> Agent:
         return state, metrics | {"updates": updates.astype(jnp.float32)}
 
     def adopt(fresh: RainbowState, trained: RainbowState) -> RainbowState:
-        return fresh._replace(online=trained.online, target=trained.online)
+        target = jax.tree.map(jnp.copy, trained.online)
+        return fresh._replace(online=trained.online, target=target)
 
     return Agent(init, memory, act, update, adopt, unroll=config.unroll, learns=True)
 
