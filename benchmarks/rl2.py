@@ -43,7 +43,7 @@ CASES: dict[str, tuple[str, int, int, int, dict[str, Any]]] = {
     "bandit-5-100": ("bandit:arms=5,pulls=100", 25_000_000, 256, 10_000, {}),
     "bandit-10-100": ("bandit:arms=10,pulls=100", 30_000_000, 256, 10_000, {}),
     "tabular-mdp-10": ("tabular-mdp:episodes=10", 45_000_000, 256, 10_000, TABULAR),
-    "maze-small-rays": ("maze-small:obs=rays", 18_000_000, 192, 2_000, MAZE),
+    "maze-small-rays": ("maze-small:obs=rays", 34_000_000, 192, 2_000, MAZE),
 }
 
 
