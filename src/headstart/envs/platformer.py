@@ -124,9 +124,9 @@ class Platformer:
         def one(carry: tuple[Body, World, Array], i: Int[Array, ""]) -> tuple[Any, None]:
             body, world, clock = carry
             pressed = jnp.where((i == 0) & late, state.action, action)
+            after = clock + (body.status == PLAYING).astype(jnp.int32)
             body, world = frame(self.levels, task, scene, body, world, _buttons(pressed), clock, i)
-            clock += (body.status != FINISHED).astype(jnp.int32)
-            return (body, world, clock), None
+            return (body, world, after), None
 
         first = (state.body, state.world._replace(trodden=jnp.uint32(0)), state.clock)
         (body, world, clock), _ = jax.lax.scan(one, first, jnp.arange(FRAMES))
@@ -161,7 +161,7 @@ class Platformer:
     def observe(self, task: PlatformerTask, state: PlatformerState) -> TilesObs:
         fallen = _fallen(state.stepped, state.clock)
         planes = window(self.levels, task, state.body, state.world, fallen, state.clock)
-        left = 1.0 - state.clock.astype(jnp.float32) / (self.horizon * FRAMES)
+        left = 1.0 - state.clock.astype(jnp.float32) / jnp.float32(self.horizon * FRAMES)
         return TilesObs(planes, feelings(state.body, state.world, left))
 
     def privileged(self, task: PlatformerTask, state: PlatformerState) -> None:

@@ -44,7 +44,8 @@ SPACE = TilesObs(Box((WINDOW[0], WINDOW[1] * WINDOW[2]), 0.0, 255.0, np.uint8), 
 def _places(near: Near, clock: Int[Array, ""], half: int, lift: int) -> list[tuple[Array, Array, Array]]:
     """Of each thing near: its first and last column of tiles, and its row, as tiles; `lift` pixels above its y."""
     x, y = near.places(clock)
-    first, last, row = x - half >> STEP, x + half - 1 >> STEP, y - lift * PIXEL >> STEP
+    first, row = x - half >> STEP, y - lift * PIXEL >> STEP
+    last = jnp.maximum(x + half - 1 >> STEP, first)
     return [(first[i], last[i], row[i]) for i in range(len(near))]
 
 
@@ -66,7 +67,7 @@ def _things(
     alive = ((dead >> number) & 1) == 0
     foes = [
         (jnp.where(alive[i], first, 1), jnp.where(alive[i], last, 0), row)
-        for i, (first, last, row) in enumerate(_places(enemies, clock, PIXEL, 8))
+        for i, (first, last, row) in enumerate(_places(enemies, clock, 0, 8))
     ]
     return _drawn(foes, column), _drawn(_places(platforms, clock, DECK, 0), column)
 
@@ -113,7 +114,7 @@ def window(
     shift = jnp.clip(row, -1, 32).astype(jnp.uint32)[
         :, None
     ]  # the word ends below and, as -1 wraps round, above
-    low, high = turns(words)
+    low, high = (word[None, :] for word in turns(words))
     entry = ((low >> shift) & 1) + 2 * ((high >> shift) & 1)
     return (85 * entry).astype(
         jnp.uint8

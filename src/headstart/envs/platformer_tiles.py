@@ -196,9 +196,7 @@ def ceiling(column: Columns) -> UInt32[Array, ""]:
     return column.solid | (column.slope & ~(column.solid >> 1))
 
 
-def rings_taken(
-    column: Columns, taken: UInt32[Array, "4"], touched: UInt32[Array, "*n"]
-) -> tuple[Word, Word]:
+def rings_taken(column: Columns, taken: UInt32[Array, "4"], touched: UInt32[Array, ""]) -> tuple[Word, Word]:
     """Which of a column's rings are taken: (the word of rows, the taken bits of its rings from the top).
 
     Rings are numbered column by column from the top, so that the bits of `taken` from the column's number on are its own;
