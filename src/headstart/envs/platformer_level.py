@@ -13,12 +13,12 @@ A tile is 16 x 16 pixels. `parse` turns the text into a `Level` or says what is 
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from headstart.envs.platformer_zones import ZONES
 from headstart.errors import UsageError, unknown
@@ -240,38 +240,35 @@ def _check_counts(grid: np.ndarray, enemies: list[Mover], platforms: list[Mover]
     for kind, count in counts.items():
         if count > MOST[kind]:
             raise UsageError(f"{place.name} has {count} {_NAMES[kind]}; a level has at most {MOST[kind]}.")
-    for c in range(COLUMNS):
-        rows = np.flatnonzero(walls[:, c])
-        if len(rows) and rows[-1] - rows[0] >= len(rows):
-            raise place.error(
-                int(rows[-1]), c, "a column has one smashable wall '%', not two above each other."
-            )
-        rows = np.flatnonzero(planks[:, c])
-        if len(rows) > 1:
-            raise place.error(
-                int(rows[-1]), c, "a column has one bridge plank 'b', not two above each other."
-            )
-        rings = np.flatnonzero(grid[:, c] == "o")
-        if len(rings) > 6:
-            raise place.error(int(rings[6]), c, "a column has at most six rings 'o'.")
+    runs = (walls & ~np.vstack([np.zeros((1, COLUMNS), bool), walls[:-1]])).cumsum(0)
+    for much, what in (
+        (walls & (runs > 1), "one smashable wall '%', not two above each other"),
+        (planks & (planks.cumsum(0) > 1), "one bridge plank 'b', not two above each other"),
+        ((grid == "o") & ((grid == "o").cumsum(0) > 6), "at most six rings 'o'"),
+    ):
+        for c, r in np.argwhere(much.T)[:1]:
+            raise place.error(int(r), int(c), f"a column has {what}.")
     for kind, movers in (("enemies", enemies), ("platforms", platforms)):
-        for c in range(COLUMNS):
-            first, last = around(movers, c)
-            if last - first > NEAR[kind]:
-                raise UsageError(
-                    f"{place.name} has {last - first} {kind} around column {c + 1}; at most {NEAR[kind]} may be "
-                    f"within {SIGHT[0]} columns behind and {SIGHT[1]} ahead of any place."
-                )
+        first, last = around(movers)
+        c = int(np.argmax(last - first))
+        if last[c] - first[c] > NEAR[kind]:
+            raise UsageError(
+                f"{place.name} has {last[c] - first[c]} {kind} around column {c + 1}; at most {NEAR[kind]} may be "
+                f"within {SIGHT[0]} columns behind and {SIGHT[1]} ahead of any place."
+            )
 
 
-def around(movers: list[Mover] | tuple[Mover, ...], column: int) -> tuple[int, int]:
-    """The range of movers, sorted by their left ends, with all that can come into sight from a column."""
-    seen = [
-        i
-        for i, mover in enumerate(movers)
-        if mover.columns[1] >= column - SIGHT[0] and mover.columns[0] <= column + SIGHT[1]
-    ]
-    return (seen[0], seen[-1] + 1) if seen else (0, 0)
+def around(movers: Sequence[Mover]) -> tuple[Int[np.ndarray, " 400"], Int[np.ndarray, " 400"]]:
+    """For every column the range (first, last + 1) of movers, sorted by their left ends, with all that can come into sight
+    from there; (0, 0) where none can.
+    """
+    if not movers:
+        return np.zeros(COLUMNS, int), np.zeros(COLUMNS, int)
+    left, right = np.array([mover.columns for mover in movers]).T
+    c = np.arange(COLUMNS)[:, None]
+    seen = (right >= c - SIGHT[0]) & (left <= c + SIGHT[1])
+    last = len(movers) - np.argmax(seen[:, ::-1], axis=1)
+    return np.where(seen.any(1), np.argmax(seen, axis=1), 0), np.where(seen.any(1), last, 0)
 
 
 def parse(text: str, name: str = "the level") -> Level:

@@ -85,8 +85,8 @@ def _numbers(level: Level) -> UInt32[np.ndarray, " 400"]:
         "rings": before("o", each=True),
         "smash": before("%", each=False),
         "plank": before("b", each=False),
-        "enemy": np.array([around(level.enemies, c)[0] for c in range(COLUMNS)]),
-        "platform": np.array([around(level.platforms, c)[0] for c in range(COLUMNS)]),
+        "enemy": around(level.enemies)[0],
+        "platform": around(level.platforms)[0],
     }
     word = np.zeros(COLUMNS, np.uint32)
     for what, value in parts.items():
