@@ -6,7 +6,8 @@
         for each epoch, for each minibatch of lanes:
             maximise  min(ρ Â, clip(ρ, 1-ε, 1+ε) Â) - c_v (v - G)² + c_h H
 
-RL² (Duan et al. 2016, arXiv:1611.02779) is the recurrent network on `Trial(env)`: the preset `rl2`.
+RL² (Duan et al. 2016, arXiv:1611.02779) is the recurrent network on `Trial(env)`: the preset `rl2`. The preset `ppo-retro`
+is for games of many levels.
 
 Deviates from the paper: no value clipping; advantages standardised per minibatch; gradients clipped by their
 global norm; the value's target may be standardised by running moments. Minibatches of a recurrent network are
@@ -216,3 +217,20 @@ RL2 = Entry(
     ),
     ppo,
 )
+
+RETRO = Entry(
+    PPOConfig(
+        network=NetworkConfig(torso=(128, 128), activation="relu", shared=True),
+        unroll=512,
+        epochs=3,
+        minibatches=8,
+        lr=2e-4,
+        clip=0.1,
+        standardise_values=True,
+    ),
+    ppo,
+)
+"""The settings of Gotta Learn Fast (Nichol et al. 2018, arXiv:1804.03720; released code) for 8 lanes: 4096 steps an update.
+
+Instead of rewards times 0.01 the value's targets are standardised; a dense torso stands for the convolutions.
+"""
