@@ -20,6 +20,7 @@ from headstart.envs.platformer_table import Levels, PlatformerTask, stack, tasks
 from headstart.envs.trial import Trial
 from headstart.errors import UsageError
 from headstart.suites._platformer_levels import generated, shipped
+from headstart.suites._platformer_pictures import pictures
 from headstart.tasks import Role, Suite, Table
 
 _Set = Literal["paper", "contest", "practice", "generated"]
@@ -35,6 +36,8 @@ class _Shelf(NamedTuple):
 
     levels: Levels
     tables: dict[Role, Table]
+    drawn: tuple[Level, ...]
+    """the levels themselves, for pictures"""
 
 
 def _chosen(which: _Set) -> dict[Role, tuple[tuple[str, ...], tuple[Level, ...]]]:
@@ -54,7 +57,7 @@ def _shelf(which: _Set) -> _Shelf:
     for role, (labels, levels) in _chosen(which).items():
         tables[role] = Table(labels, tasks_of(levels, len(every)))
         every += levels
-    return _Shelf(stack(every), tables)
+    return _Shelf(stack(every), tables, tuple(every))
 
 
 def _sampler(table: PlatformerTask) -> Callable[[PRNGKeyArray], PlatformerTask]:
@@ -102,4 +105,5 @@ def platformer(
         _sampler(shelf.tables["train"].tasks),
         about="finish side-scrolling levels fast, with one life; score: mean return of an episode (at most 10 000)",
         tables=shelf.tables,
+        render=pictures(shelf.drawn),
     )
