@@ -1,4 +1,4 @@
-"""The command line: `headstart list | train | evaluate | transfer | report | watch | demo | doctor`.
+"""The command line: `headstart list | train | evaluate | transfer | report | watch | levels | play | demo | doctor`.
 
 Nothing heavy is imported before a command is known. A user error ends with one sentence and exit code 2, a failed run with
 one sentence and exit code 1; `--debug` shows the traceback.
@@ -23,7 +23,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "doctor": ("headstart.commands.doctor:doctor", "what this machine and installation can do"),
     "evaluate": ("headstart.commands.runs:evaluate", "score agents and priors on the same unseen tasks"),
+    "levels": ("headstart.commands.levels:levels", "the platformer's levels: list them, check your own"),
     "list": ("headstart.commands.listing:listing", "suites, agents and priors"),
+    "play": ("headstart.commands.play:play", "play a level of the platformer, or replay a tape of it"),
     "report": ("headstart.commands.runs:report", "one HTML page from stored results"),
     "train": ("headstart.commands.runs:train", "train an agent on a suite's training tasks"),
     "transfer": (

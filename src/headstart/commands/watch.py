@@ -33,23 +33,36 @@ class WatchOptions:
     """of all randomness in play"""
     out: Path | None = None
     """film to write, .gif or .mp4; None prints the trial as text"""
+    steps: int | None = None
+    """film the first so many steps; left out, the whole trial"""
     json: bool = False
     """print the trial as JSON"""
 
 
-def film(suite_name: str, who: str, out: Path, task: int = 0, split: Role = "test", seed: int = 0) -> Path:
-    """Play one trial and film it.
+def film(
+    suite_name: str,
+    who: str,
+    out: Path,
+    task: int = 0,
+    split: Role = "test",
+    seed: int = 0,
+    steps: int | None = None,
+) -> Path:
+    """Play one trial and film it, or its first `steps` steps.
 
     Raises:
-      UsageError: if the suite has no pictures.
+      UsageError: if the suite has no pictures, or for a number of steps that is not positive.
     """
     from headstart.reports import video
 
     suite = suites.suite(suite_name)
     if suite.render is None:
         raise UsageError(f"suite {suite.name} has no pictures; leave --out away to see the trial as text.")
+    if steps is not None and steps < 1:
+        raise UsageError(f"a film has at least one step, not {steps}.")
     chosen, recording = _play(suite_name, who, task, split, seed)
-    return video.trial_film(out, suite, chosen, recording.states)
+    states = jax.tree.map(lambda leaf: leaf[: steps and steps + 1], recording.states)
+    return video.trial_film(out, suite, chosen, states)
 
 
 def _play(suite_name: str, who: str, task: int, split: Role, seed: int) -> tuple[Any, Recording]:
@@ -66,7 +79,8 @@ def watch(args: list[str]) -> None:
     """Film or print one trial."""
     options: WatchOptions = parse(WatchOptions, args, "watch")
     if options.out:
-        written = film(options.suite, options.agent, options.out, options.task, options.split, options.seed)
+        chosen = (options.task, options.split, options.seed, options.steps)
+        written = film(options.suite, options.agent, options.out, *chosen)
         print(json.dumps({"film": str(written)}) if options.json else f"film written to {written}")
         return
     _, recording = _play(options.suite, options.agent, options.task, options.split, options.seed)

@@ -11,12 +11,20 @@ from PIL import Image
 from headstart.errors import RunError, UsageError
 from headstart.tasks import Suite
 
-_COLOURS = 128  # of a GIF's palette, shared by all frames
+_COLOURS = 200  # of a GIF's palette, shared by all frames
+
+
+def _palette(frames: UInt8[np.ndarray, "T H W 3"]) -> Image.Image:
+    """A palette for all frames, in which a small thing of a colour of its own is not drowned by a large background."""
+    sample = frames[:: max(1, len(frames) // 24)].reshape(-1, 3).astype(np.uint32)
+    colours, count = np.unique(sample[:, 0] << 16 | sample[:, 1] << 8 | sample[:, 2], return_counts=True)
+    row = np.repeat(colours, np.minimum(np.ceil(count**0.4), 64).astype(int))
+    pixels = np.stack([row >> 16, row >> 8 & 255, row & 255], -1).astype(np.uint8)
+    return Image.fromarray(pixels[None]).quantize(_COLOURS)
 
 
 def _write_gif(path: Path, frames: UInt8[np.ndarray, "T H W 3"], rate: float, hold: float) -> None:
-    sample = frames[:: max(1, len(frames) // 12)]
-    palette = Image.fromarray(sample.reshape(-1, *sample.shape[2:])).quantize(_COLOURS)
+    palette = _palette(frames)
     images = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
     # A GIF's clock ticks in hundredths of a second.
     ticks = [max(2, round(100 / rate)) * 10] * len(images)
