@@ -292,3 +292,24 @@ def test_other_sets_share_the_training_levels_and_a_trial_is_several_episodes() 
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         suite("platformer", **options)
+
+
+@pytest.mark.slow
+def test_compiled_in_stages_it_is_the_same_game_as_run_operation_by_operation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The slow twin of `stage` and `turns`: no compiler, no conditionals."""
+    states, step, _, obs = play(ZOO, [RIGHT] * 30 + [JUMP] * 6 + [DOWN] * 4 + [RIGHT])
+    _, levels, task = _level(ZOO)
+    env = Platformer(jax.tree.map(jnp.asarray, levels), sticky=0.0)
+    task = jax.tree.map(jnp.asarray, task)
+    monkeypatch.setattr(jax, "default_backend", lambda: "none")
+    with jax.disable_jit():
+        for t in (20, 33, 38):
+            state = jax.tree.map(lambda leaf, t=t: jnp.asarray(leaf[0, t]), states)
+            action = jnp.int32([RIGHT, JUMP, DOWN][(20, 33, 38).index(t)])
+            after, out = env.step(task, state, action, jr.key(0))
+            for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(states), strict=True):
+                np.testing.assert_array_equal(a, b[0, t + 1])
+            assert float(out.reward) == pytest.approx(float(step.reward[0, t]), abs=1e-3)
+            np.testing.assert_array_equal(env.observe(task, after).window, obs.window[0, t])
