@@ -92,7 +92,9 @@ def platformer(
             f"the platformer has paper, contest, practice and generated levels, not '{levels}'; choose one of these."
         )
     if obs != "tiles":
-        raise UsageError(f"the platformer is seen as tiles, not '{obs}'.")
+        raise UsageError(
+            f"the platformer is seen as tiles, not '{obs}'; its pixels are not drawn for agents yet."
+        )
     if not 0.0 <= sticky <= 1.0:
         raise UsageError(f"sticky is a probability between 0 and 1, not {sticky}.")
     if episodes < 0:
