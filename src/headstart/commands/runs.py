@@ -70,8 +70,8 @@ class EvaluateOptions:
     """suite by name, options after a colon: bandit:arms=5,pulls=100"""
     agents: tuple[str, ...] = ()
     """rules, shipped priors, prior files or run folders; none means all the suite's rules"""
-    tasks: int = 1000
-    """how many tasks"""
+    tasks: int | None = None
+    """how many tasks; None is a thousand, or all there are"""
     split: Role = "test"
     """role of the tasks"""
     task_seed: int = 0

@@ -125,7 +125,7 @@ def evaluate(
     suite: str | Suite,
     agents: Sequence[str | Prior | Path],
     *,
-    tasks: int = 1000,
+    tasks: int | None = None,
     split: Role = "test",
     task_seed: int = 0,
     seed: int = 0,
@@ -136,7 +136,7 @@ def evaluate(
     Args:
       suite: a suite or its name.
       agents: rules by name, priors by name, file, run folder, or as they are.
-      tasks: how many tasks of the split; sets of one seed are nested.
+      tasks: how many tasks of the split; None for a thousand, or all there are. Sets of one seed are nested.
       split: which role of tasks.
       task_seed: another seed draws a fresh set that nobody tuned to; it shares no task with the train split.
       seed: of the environment's and the agents' randomness.
@@ -151,6 +151,8 @@ def evaluate(
     check_seed("seed", seed)
     check_seed("task_seed", task_seed)
     suite = suites.suite(suite) if isinstance(suite, str) else suite
+    if tasks is None and split == "train":  # which may have no end
+        tasks = suite.most("train") or 1000
     table = suite.split(split, tasks, task_seed)
     whos = [str(who) if isinstance(who, Path) else who for who in agents]
     return [score(suite, table, who, seed, command) for who in whos]

@@ -69,8 +69,8 @@ class TrainOptions:
     """pieces the run is cut into; curve, checkpoint and interrupts come between them"""
     snapshots: int = 0
     """priors kept along the way in the run's folder priors, evenly spaced, the last included"""
-    evaluate_on: int = 1000
-    """valid tasks the finished agent is scored on; 0 for none"""
+    evaluate_on: int | None = None
+    """valid tasks the finished agent is scored on; None for a thousand, or all there are; 0 for none"""
     tensorboard: bool = False
     """also write TensorBoard events into the run folder (extra: tracking)"""
 
@@ -140,7 +140,7 @@ def _options(options: TrainOptions | None, chosen: dict[str, Any]) -> TrainOptio
     if o.split == "test":
         raise UsageError("a test split is never trained on; train on train, choose settings on valid.")
     for name, least in (("lanes", 1), ("chunks", 1), ("snapshots", 0), ("evaluate_on", 0)):
-        if getattr(o, name) < least:
+        if (value := getattr(o, name)) is not None and value < least:
             raise UsageError(f"{name} is at least {least}, not {getattr(o, name)}.")
     check_seed("seed", o.seed)
     check_seed("task_seed", o.task_seed)
@@ -368,7 +368,7 @@ def _finish(plan: _Plan, carry: jit.Carry, rows: list[list[float]], spent: int, 
     prior = _prior(plan, carry, spent)
     if o.run:
         save_prior(prior, o.run / "prior.npz")
-    if o.evaluate_on:
+    if o.evaluate_on != 0:
         measured = score(plan.suite, plan.suite.split("valid", o.evaluate_on), prior, o.seed, command)
     else:
         measured = unplayed(plan.suite, plan.split, contestant(plan.suite, prior), o.seed, command)
