@@ -40,11 +40,11 @@ def _progress(canvas: np.ndarray, level: Level, now: Moment) -> None:
     canvas[y - 1 : y + 5, x - 1 : x + length + 1] = colour("1b1b33")
     bar = canvas[y : y + 4, x : x + length]
     bar[:] = mix(bar, colour("3a3f66"), 0.8)
-    done = round(share * length)
-    canvas[y : y + 4, x : x + done] = colour("2fb3a3")
-    canvas[y, x : x + done] = colour("8ff0d4")
+    filled = round(share * length)
+    canvas[y : y + 4, x : x + filled] = colour("2fb3a3")
+    canvas[y, x : x + filled] = colour("8ff0d4")
     paste(canvas, sheet()["flag icon"], x + length - 2, y - 7)
-    paste(canvas, sheet()["head icon"], x + done - 5, y - 3)
+    paste(canvas, sheet()["head icon"], x + filled - 5, y - 3)
 
 
 def _banner(canvas: np.ndarray, y: int, height: int, share: float) -> None:
