@@ -10,6 +10,7 @@ process. The environment costs nothing: it pays and ends episodes at random and 
 
 import argparse
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -64,6 +65,7 @@ class Case:
     size: int = 800
     actions: int = 8
     lanes: int = 1
+    seeds: int = 1
     config: RainbowConfig = _RAINBOW
 
 
@@ -81,6 +83,7 @@ CASES: dict[str, Case] = {
         "256 transitions every 8 steps", config=RainbowConfig(warm_up=1000, batch=256, steps_per_update=8)
     ),
     "small": Case("cart-pole's sizes: 4 numbers, 512 x 512, 2 actions", 4, 2),
+    "small-seeds": Case("cart-pole's sizes, eight runs side by side", 4, 2, seeds=8),
     "small-one": Case("the same with one hidden layer", 4, 2, config=RainbowConfig(_ONE_LAYER, warm_up=1000)),
 }
 
@@ -123,24 +126,26 @@ def measure(name: str, updates: int, repeats: int) -> dict[str, Any]:
     agent = rainbow(env.spec, config)
     task = jr.normal(jr.key(0), (1, case.size))
     calls = max(1, updates * config.steps_per_update // (case.lanes * agent.unroll))
-    held = [jit.start(agent, env, task, jr.key(1), case.lanes)]
+    keys = jr.split(jr.key(1), case.seeds)
+    held = [jit.starts(agent, env, task, keys, case.lanes)]
     cpu = time.process_time()
-    chunk = jit.chunk.lower(agent, env, task, held[0], jr.key(2), calls).compile()
+    chunk = jit.chunks.lower(agent, env, task, held[0], keys, calls).compile()
     compile_seconds = time.process_time() - cpu
 
     def run() -> Any:
-        held[0], log = chunk(task, held[0], jr.key(2))
+        held[0], log = chunk(task, held[0], keys)
         return log
 
-    while int(held[0].agent.updates) == 0:
+    while int(held[0].agent.updates.sum()) == 0:
         jax.block_until_ready(run())
-    before = int(held[0].agent.updates)
+    before = int(held[0].agent.updates.sum())
     cpu, wall = best(run, repeats)
     state: RainbowState = held[0].agent
-    made, steps = (int(state.updates) - before) / repeats, calls * case.lanes * agent.unroll
+    made = (int(state.updates.sum()) - before) / repeats
+    steps = calls * case.seeds * case.lanes * agent.unroll
     update, act = products(case)
     peak = matmul_peak()
-    ring = sum(leaf.nbytes for leaf in jax.tree.leaves(state.replay)) / config.capacity
+    ring = sum(leaf.nbytes for leaf in jax.tree.leaves(state.replay)) / config.capacity / case.seeds
     return {
         "name": name,
         "about": case.about,
@@ -161,19 +166,46 @@ def measure_tree(branch: int, entries: int = 500_000, batch: int = 32) -> dict[s
         sum_tree.empty(entries, branch), jnp.arange(entries, dtype=jnp.int32), jnp.ones(entries), branch
     )
 
-    @jax.jit
-    def draws(tree: Any, key: Any) -> Any:
-        def one(tree: Any, key: Any) -> tuple[Any, None]:
-            u = jr.uniform(key, (2, batch))
-            index = sum_tree.find(tree, u[0] * sum_tree.total(tree), branch)
-            return sum_tree.put(tree, index, u[1], branch), None
+    def one(tree: Any, key: Any) -> tuple[Any, None]:
+        u = jr.uniform(key, (2, batch))
+        index = sum_tree.find(tree, u[0] * sum_tree.total(tree), branch)
+        return sum_tree.put(tree, index, u[1], branch), None
 
-        return jax.lax.scan(one, tree, jr.split(key, 200))[0]
+    return {"name": f"sum-tree-{branch}", "entries": entries, "batch": batch} | _per_draw(one, tree)
 
-    jax.block_until_ready(draws(tree, jr.key(0)))
-    cpu, wall = best(lambda: draws(tree, jr.key(0)), 5)
-    microseconds = {"cpu": round(cpu / 200 * 1e6, 1), "wall": round(wall / 200 * 1e6, 1)}
-    return {"name": f"sum-tree-{branch}", "microseconds": microseconds, "entries": entries, "batch": batch}
+
+def measure_blocks(entries: int = 500_000, batch: int = 32) -> dict[str, Any]:
+    """The same by cumulative sums: over the sums of √C blocks, then within the block that was found."""
+    width = math.isqrt(entries - 1) + 1
+    blocks = jnp.ones((width, width))
+
+    def pick(sums: Any, mass: Any) -> tuple[Any, Any]:
+        up_to = jnp.cumsum(sums)
+        place = jnp.minimum(jnp.searchsorted(up_to, mass, side="right"), width - 1)
+        return place, mass - up_to[place] + sums[place]
+
+    def one(carry: Any, key: Any) -> tuple[Any, None]:
+        blocks, sums = carry
+        u = jr.uniform(key, (2, batch))
+        block, left = jax.vmap(lambda mass: pick(sums, mass))(u[0] * sums.sum())
+        entry, _ = jax.vmap(pick)(blocks[block], left)
+        blocks = blocks.at[block, entry].set(u[1])
+        return (blocks, sums.at[block].set(blocks[block].sum(-1))), None
+
+    about = {"name": f"blocks-{width}", "entries": entries, "batch": batch}
+    return about | _per_draw(one, (blocks, blocks.sum(-1)))
+
+
+def _per_draw(one: Callable[[Any, Any], tuple[Any, None]], carry: Any) -> dict[str, Any]:
+    draws = jax.jit(lambda carry: jax.lax.scan(one, carry, jr.split(jr.key(0), 200))[0], donate_argnums=0)
+    held = [draws(carry)]
+
+    def run() -> Any:
+        held[0] = draws(held[0])
+        return held[0]
+
+    cpu, wall = best(run, 5)
+    return {"microseconds": {"cpu": round(cpu / 200 * 1e6, 1), "wall": round(wall / 200 * 1e6, 1)}}
 
 
 def main() -> None:
@@ -185,7 +217,7 @@ def main() -> None:
         "--branch",
         nargs="*",
         type=int,
-        default=[2, 4, 8, 16, 80, 708],
+        default=[2, 4, 8, 16],
         help="children a node of the sum tree",
     )
     parser.add_argument("--updates", type=int, default=160, help="updates a timed run")
@@ -193,6 +225,8 @@ def main() -> None:
     args = parser.parse_args()
     for branch in args.branch:
         print(json.dumps(measure_tree(branch)), flush=True)
+    if args.branch:
+        print(json.dumps(measure_blocks()), flush=True)
     for name in args.case:
         print(json.dumps(measure(name, args.updates, args.repeats)), flush=True)
 

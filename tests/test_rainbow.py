@@ -329,8 +329,8 @@ def test_it_balances_the_pole() -> None:
     env = CartPole()
     rainbow = agent("rainbow", env.spec, **settings)
     table = jax.tree.map(lambda x: x[None], standard())
-    for seed in range(3):
+    for seed in range(3):  # five seeds gave 416 to 500 in the last tenth (benchmarks/rainbow_cartpole.py)
         carry = jit.start(rainbow, env, table, jr.key(seed), 8)
-        _, log = jit.chunk(rainbow, env, table, carry, jr.key(seed), 60_000 // 64)
-        tail = slice(-150, None)
-        assert float(log.returns[tail].sum()) / int(log.episodes[tail].sum()) > 200
+        _, log = jit.chunk(rainbow, env, table, carry, jr.key(seed), 64_000 // 64)
+        tail = slice(-100, None)
+        assert float(log.returns[tail].sum()) / int(log.episodes[tail].sum()) > 300

@@ -161,15 +161,7 @@ def jerk(spec: Spec, config: JerkConfig) -> Agent:
         last, reward = rollout.transitions.last[0], rollout.transitions.reward[0]
         ended = jax.vmap(_feel)(rollout.memory_after, reward)
 
-        def lane(carry: tuple[Table, Array], item: tuple[Array, JerkMemory]) -> tuple[Any, None]:
-            table, made = carry
-            finished, episode = item
-            explored = finished & (episode.serial == 0)
-            table = _rescore(table, episode, finished & ~explored)
-            made = made + explored.astype(jnp.int32)
-            return (_keep(table, episode, made, explored), made), None
-
-        (table, made), _ = jax.lax.scan(lane, (state.table, state.made), (last, ended))
+        (table, made), _ = jax.lax.scan(_learn_episode, (state.table, state.made), (last, ended))
         return JerkState(table, made, state.steps + last.size), {
             "tapes": (table.plays > 0).sum().astype(jnp.float32),
             "replaying": (rollout.memory_after.serial > 0).astype(jnp.float32).mean(),
@@ -179,6 +171,18 @@ def jerk(spec: Spec, config: JerkConfig) -> Agent:
         return fresh._replace(table=trained.table, made=trained.made)
 
     return Agent(init, memory, act, update, adopt, unroll=1, learns=True)
+
+
+def _learn_episode(
+    carry: tuple[Table, Array], item: tuple[Array, JerkMemory]
+) -> tuple[tuple[Table, Array], None]:
+    """What one lane's step leaves in the table: nothing, or the tape or the score of an episode that has ended."""
+    table, made = carry
+    finished, episode = item
+    explored = finished & (episode.serial == 0)
+    table = _rescore(table, episode, finished & ~explored)
+    made = made + explored.astype(jnp.int32)
+    return (_keep(table, episode, made, explored), made), None
 
 
 def replay_probability(state: JerkState, config: JerkConfig) -> Float[Array, ""]:

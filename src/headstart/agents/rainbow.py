@@ -184,36 +184,47 @@ def rainbow(spec: Spec, config: RainbowConfig) -> Agent:
         return memory, jnp.where(explore, random, _greedy(jax.vmap(state.online)(obs), config)), ()
 
     def update(state: RainbowState, rollout: Rollout, key: PRNGKeyArray) -> tuple[RainbowState, Metrics]:
-        # write the steps to the replay
-        layout = _layout(config, *rollout.transitions.reward.shape)
-        replay = ring.push(state.replay, layout, rollout.transitions)
-        # for each batch of transitions, `ahead` at a time
-        count = layout.block // config.steps_per_update
-        ahead = max(d for d in range(1, min(config.ahead, count) + 1) if count % d == 0)
-
-        def learn(group: Array, learner: _Learner) -> _Learner:
-            return _learn(config, adam, layout, state.target, learner, ahead, jr.fold_in(key, group))
-
-        none: Metrics = {"loss": jnp.float32(0.0), "q": jnp.float32(0.0)}
-        warm = lockstep(ring.filled(replay, layout) >= config.warm_up)
-        groups = jnp.where(warm, count // ahead, 0)
-        learner = _Learner(state.online, state.optimiser, replay, none)
-        learner = jax.lax.fori_loop(0, groups, learn, learner)
-        # every so many batches: target network ← online network
-        updates = state.updates + groups * ahead
-        copies = updates // config.target_updates > state.updates // config.target_updates
-        target = jax.lax.cond(lockstep(copies), lambda: learner.online, lambda: state.target)
-        metrics = jax.tree.map(lambda x: x / jnp.maximum(groups, 1), learner.metrics)
-        state = RainbowState(
-            *(learner.online, target, learner.optimiser, learner.replay), updates, state.steps + layout.block
-        )
-        return state, metrics | {"updates": updates.astype(jnp.float32)}
+        return _update(config, adam, state, rollout, key)
 
     def adopt(fresh: RainbowState, trained: RainbowState) -> RainbowState:
         target = jax.tree.map(jnp.copy, trained.online)
         return fresh._replace(online=trained.online, target=target)
 
     return Agent(init, memory, act, update, adopt, unroll=config.unroll, learns=True)
+
+
+def _update(
+    config: RainbowConfig,
+    adam: optax.GradientTransformation,
+    state: RainbowState,
+    rollout: Rollout,
+    key: PRNGKeyArray,
+) -> tuple[RainbowState, Metrics]:
+    """Write the rollout's steps to the replay and learn from as many batches as they are due."""
+    # write the steps to the replay
+    layout = _layout(config, *rollout.transitions.reward.shape)
+    replay = ring.push(state.replay, layout, rollout.transitions)
+    # for each batch of transitions, `ahead` at a time
+    count = layout.block // config.steps_per_update
+    ahead = max(d for d in range(1, min(config.ahead, count) + 1) if count % d == 0)
+
+    def learn(group: Array, learner: _Learner) -> _Learner:
+        return _learn(config, adam, layout, state.target, learner, ahead, jr.fold_in(key, group))
+
+    none: Metrics = {"loss": jnp.float32(0.0), "q": jnp.float32(0.0)}
+    warm = lockstep(ring.filled(replay, layout) >= config.warm_up)
+    groups = jnp.where(warm, count // ahead, 0)
+    learner = _Learner(state.online, state.optimiser, replay, none)
+    learner = jax.lax.fori_loop(0, groups, learn, learner)
+    # every so many batches: target network ← online network
+    updates = state.updates + groups * ahead
+    copies = updates // config.target_updates > state.updates // config.target_updates
+    target = jax.lax.cond(lockstep(copies), lambda: learner.online, lambda: state.target)
+    metrics = jax.tree.map(lambda x: x / jnp.maximum(groups, 1), learner.metrics)
+    state = RainbowState(
+        *(learner.online, target, learner.optimiser, learner.replay), updates, state.steps + layout.block
+    )
+    return state, metrics | {"updates": updates.astype(jnp.float32)}
 
 
 def _layout(config: RainbowConfig, unroll: int, lanes: int) -> Layout:

@@ -135,11 +135,7 @@ def drawn(before: Int[np.ndarray, "h w"] | None, after: Int[np.ndarray, "h w"], 
 
 
 class Terminal:
-    """The terminal as a screen; leaves it as it was found.
-
-    >>> with Terminal() as screen:  # doctest: +SKIP
-    ...     screen.show(picture, "a line of text")
-    """
+    """The terminal as a screen: `with Terminal() as screen: screen.show(picture, "a line")`; leaves it as it was found."""
 
     def __init__(self) -> None:
         self.keys = Keys()

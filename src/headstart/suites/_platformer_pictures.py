@@ -242,4 +242,4 @@ def pictures(levels: Sequence[Level]) -> Callable[[PlatformerTask, Any], Film]:
     return render
 
 
-__all__ = ["MEMORY", "VIEW", "Camera", "Painter", "enlarged", "film", "painter", "pictures"]
+__all__ = ["Camera", "Painter", "enlarged", "film", "painter", "pictures"]
