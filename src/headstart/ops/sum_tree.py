@@ -3,9 +3,9 @@
 Every node holds the sum of its `BRANCH` children, so that finding and changing an entry each touch one node a level:
 O(log C) of C entries. A tree is one array, level by level as in a heap: node i's children are k i + 1 … k i + k.
 
-Four children a node are fastest on a CPU: half the levels of two, and their sums still one short vector. Cumulative sums over
-√C blocks cost nine times as much (benchmarks/rainbow_speed.py). A sum is added up afresh from its children
-whenever one changes, never corrected by a difference, so that rounding errors do not gather.
+Four children a node are fastest on a CPU: half the levels of two, and their sums still one short vector. Cumulative sums
+over √C blocks cost nine times as much (benchmarks/rainbow_speed.py). A sum is added up afresh from its children whenever
+one changes, never corrected by a difference, so that rounding errors do not gather.
 """
 
 import jax
