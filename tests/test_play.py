@@ -210,11 +210,12 @@ def test_a_person_plays_in_a_terminal(
     read, over = bytearray(), threading.Event()
 
     def person() -> None:
-        while not over.is_set():
+        while True:
             try:
-                os.write(ours, b"\x1b[1;1:1C")  # the right arrow goes down and stays down
+                if not over.is_set():
+                    os.write(ours, b"\x1b[1;1:1C")  # the right arrow goes down and stays down
                 read.extend(os.read(ours, 65536))
-            except OSError:
+            except OSError:  # the terminal is closed and all it was sent is read
                 return
 
     with open(os.dup(theirs)) as stdin, open(os.dup(theirs), "w") as stdout:
