@@ -1,5 +1,7 @@
 """Strict numerics for every test: warnings are errors, rank promotion raises, dtypes are not promoted,
-annotations are checked at run time. `--all` adds the tests marked slow.
+annotations are checked at run time. `--all` adds the tests marked slow; `--keep-programs` keeps compiled programs from
+run to run, which saves minutes where one tests all day. It is not the default: jaxlib 0.10.2 now and then crashes
+while it writes one (in `put_executable_and_time`).
 """
 
 import jax
@@ -14,10 +16,13 @@ install_import_hook("headstart", "beartype.beartype")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the slow learning tests too")
+    parser.addoption("--keep-programs", action="store_true", help="keep compiled programs between runs")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep compiled programs between runs, in pytest's own cache folder (`--cache-clear` empties it)."""
+    """With `--keep-programs`, keep them in pytest's own cache folder (`--cache-clear` empties it)."""
+    if not config.getoption("--keep-programs"):
+        return
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("xla")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 

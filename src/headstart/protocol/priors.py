@@ -116,6 +116,8 @@ _UNREADABLE = (
     KeyError,
     AttributeError,
     EOFError,
+    NotImplementedError,
+    RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
 )
