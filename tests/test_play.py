@@ -207,16 +207,18 @@ def test_a_person_plays_in_a_terminal(
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setenv("COLUMNS", "64")
     monkeypatch.setenv("LINES", "20")
-    read, over = bytearray(), threading.Event()
+    read = bytearray()
 
     def person() -> None:
+        pressed = False
         while True:
             try:
-                if not over.is_set():
-                    os.write(ours, b"\x1b[1;1:1C")  # the right arrow goes down and stays down
                 read.extend(os.read(ours, 65536))
             except OSError:  # the terminal is closed and all it was sent is read
                 return
+            if not pressed and b"\x1b[?1049h" in read:
+                os.write(ours, b"\x1b[1;1:1C")  # the right arrow goes down and stays down
+                pressed = True
 
     with open(os.dup(theirs)) as stdin, open(os.dup(theirs), "w") as stdout:
         monkeypatch.setattr(sys, "stdin", stdin)
@@ -226,7 +228,6 @@ def test_a_person_plays_in_a_terminal(
         thread.start()
         play_command([str(easy), "--record", str(tmp_path / "mine.tape")])
         monkeypatch.undo()
-        over.set()
     os.close(theirs)
     thread.join(5)
     text = read.decode(errors="ignore")
