@@ -4,122 +4,32 @@ Every (task, seed) pair is an adaptation of its own and the tasks are given, so 
 other seeds on these very tasks (`aggregate`'s scheme "runs").
 """
 
-import itertools
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from headstart.reports import aggregate, headline, measures
+from headstart.reports.contenders import (
+    CEILINGS,
+    Contender,
+    Task,
+    contenders_of,
+    curves_of,
+    edges_of,
+    family,
+    is_adaptation,
+    scores_of,
+    task_of,
+    tasks_of,
+)
 from headstart.results import Result
 
-CEILINGS = ("expert",)
-"""contenders that know the tasks: marks on the scale"""
 SHOWN = 24
 """tasks at most whose own curves and rows are given"""
-_CELLS = (10, 50)  # of the grid on which curves meet, at least and at most
-
-Task = tuple[int, str]
-
-
-@dataclass(frozen=True)
-class _Contender:
-    """The runs of one contender with one setting."""
-
-    name: str
-    runs: dict[tuple[Any, ...], dict[Task, Result]]
-    """what tells runs of a task apart (seeds, of the prior's training and its own) -> task -> result"""
-
-    @property
-    def results(self) -> list[Result]:
-        return [result for run in self.runs.values() for result in run.values()]
-
-    @property
-    def first(self) -> Result:
-        return self.results[0]
-
-
-def is_adaptation(result: Result) -> bool:
-    """Whether a result is one run on one task, written by `adapt`."""
-    return "task" in result.facts and "row" in result.facts
-
-
-def family(suite: str) -> str:
-    """A suite's name without its trial option: learners in context play the same tasks in trials.
-
-    >>> family("bandit-v0:arms=10,episodes=5"), family("platformer-v0:episodes=5")
-    ('bandit-v0:arms=10', 'platformer-v0')
-    """
-    base, _, text = suite.partition(":")
-    kept = [option for option in text.split(",") if option and not option.startswith("episodes=")]
-    return ":".join([base, ",".join(kept)]) if kept else base
-
-
-def _task(result: Result) -> Task:
-    return int(result.facts["row"]), str(result.facts["task"])
-
-
-def _setting(result: Result) -> dict[str, Any]:
-    """What makes two runs of a contender differ in more than their seed."""
-    about = {"tasks": (result.prior or {}).get("tasks", 0), "trained on": (result.prior or {}).get("suite")}
-    about |= {"frozen": result.facts.get("frozen"), "lanes": result.facts.get("lanes"), "suite": result.suite}
-    return about | headline.flat(result.config)
-
-
-def _contenders(found: Sequence[Result]) -> list[_Contender]:
-    """Results by contender and setting; copies dropped, two different results of one seed kept apart."""
-    cells: dict[tuple[str, str, int], dict[tuple[Any, ...], dict[Task, Result]]] = {}
-    for result in found:
-        key = json.dumps(_setting(result), sort_keys=True, default=str)
-        run = ((result.prior or {}).get("seed"), result.seed)
-        for copy in itertools.count():
-            row = cells.setdefault((result.agent, key, copy), {}).setdefault(run, {})
-            same = row.setdefault(_task(result), result)
-            if same is result or np.array_equal(same.scores, result.scores, equal_nan=True):
-                break
-    names = _names([next(iter(next(iter(runs.values())).values())) for runs in cells.values()])
-    return [_Contender(name, runs) for name, runs in zip(names, cells.values(), strict=True)]
-
-
-def _names(firsts: Sequence[Result]) -> list[str]:
-    """A name of its own for each variant: the contender's, and the first two settings in which its variants differ."""
-    names: list[str] = []
-    for one in firsts:
-        mine = [_setting(other) for other in firsts if other.agent == one.agent]
-        keys = [k for k in dict.fromkeys(itertools.chain(*mine)) if len({str(s.get(k)) for s in mine}) > 1]
-        own = _setting(one)
-        said = [_said(key, own.get(key)) for key in keys[:2]]
-        names.append(" ".join([one.agent, *said]))
-    seen: Counter[str] = Counter()
-    for i, name in enumerate(names):
-        seen[name] += 1
-        names[i] = name if seen[name] == 1 else f"{name} ({seen[name]})"
-    return names
-
-
-def _said(key: str, value: Any) -> str:
-    if key != "tasks":
-        return f"{key}={value}"
-    return "endless" if value is None else f"{value} task{'' if value == 1 else 's'}"
-
-
-def _tasks(contenders: Sequence[_Contender]) -> list[Task]:
-    return sorted({task for c in contenders for run in c.runs.values() for task in run})
-
-
-def _scores(contender: _Contender, tasks: Sequence[Task]) -> aggregate.Scores:
-    """`[S, M]`, NaN where a run is missing or failed."""
-    scores = np.full((len(contender.runs), len(tasks)), np.nan)
-    for s, run in enumerate(contender.runs[key] for key in sorted(contender.runs, key=str)):
-        for task, result in run.items():
-            if result.scores:
-                scores[s, tasks.index(task)] = result.scores[0]
-    return scores
 
 
 def matrix(found: Sequence[Result]) -> dict[str, aggregate.Scores]:
@@ -128,31 +38,9 @@ def matrix(found: Sequence[Result]) -> dict[str, aggregate.Scores]:
     Contenders come in the order of the results, with all tasks that any of them played; those that share a name but
     not their settings are told apart by what differs.
     """
-    contenders = _contenders(found)
-    tasks = _tasks(contenders)
-    return {c.name: _scores(c, tasks) for c in contenders}
-
-
-def _curves(
-    contender: _Contender, tasks: Sequence[Task], edges: Float[np.ndarray, " E"]
-) -> Float[np.ndarray, "S M G"]:
-    curves = np.full((len(contender.runs), len(tasks), len(edges) - 1), np.nan)
-    for s, run in enumerate(contender.runs[key] for key in sorted(contender.runs, key=str)):
-        for task, result in run.items():
-            if result.curve is not None and result.scores:
-                values = measures.resample(result.curve.steps, result.curve.values, edges)
-                curves[s, tasks.index(task)] = values
-    return curves
-
-
-def _edges(found: Sequence[Result]) -> Float[np.ndarray, " E"] | None:
-    """The grid all curves meet on: up to the step that all reached, as fine as the coarsest of them."""
-    curves = [r.curve for r in found if r.curve is not None and r.curve.steps and r.scores]
-    if not curves:
-        return None
-    low, high = _CELLS
-    cells = min(high, max(low, min(len(curve.steps) for curve in curves)))
-    return np.linspace(0.0, min(curve.steps[-1] for curve in curves), cells + 1)
+    contenders = contenders_of(found)
+    tasks = tasks_of(contenders)
+    return {c.name: scores_of(c, tasks) for c in contenders}
 
 
 def _kind(result: Result) -> str:
@@ -178,9 +66,9 @@ def _per_task(scores: aggregate.Scores) -> list[dict[str, Any]]:
     return [{"mean": aggregate.mean(x), "se": aggregate.standard_error_over_runs(x)} for x in columns]
 
 
-def _about(contender: _Contender, tasks: Sequence[Task]) -> dict[str, Any]:
+def _about(contender: Contender, tasks: Sequence[Task]) -> dict[str, Any]:
     """What is known of a contender without its curves or comparison."""
-    first, scores = contender.first, _scores(contender, tasks)
+    first, scores = contender.first, scores_of(contender, tasks)
     failed = [r for r in contender.results if not r.scores]
     role = "ceiling" if first.agent in CEILINGS else "rule" if first.prior is None else "learner"
     return {
@@ -303,14 +191,14 @@ def _train_sizes(agents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _group(found: Sequence[Result], siblings: int) -> dict[str, Any]:
-    contenders = _contenders(found)
-    tasks, edges = _tasks(contenders), _edges(found)
+    contenders = contenders_of(found)
+    tasks, edges = tasks_of(contenders), edges_of(found)
     agents = [_about(c, tasks) for c in contenders]
     agents.sort(key=lambda a: -np.nan_to_num(a["mean"], nan=-np.inf))
-    scores = {c.name: _scores(c, tasks) for c in contenders}
+    scores = {c.name: scores_of(c, tasks) for c in contenders}
     _with_intervals(agents, scores)
     if edges is not None:
-        _with_curves(agents, {c.name: _curves(c, tasks, edges) for c in contenders}, edges)
+        _with_curves(agents, {c.name: curves_of(c, tasks, edges) for c in contenders}, edges)
     for agent in agents:
         if agent["measures"] is not None:
             agent["measures"] |= difference(scores[agent["name"]], scores[agent["measures"]["over"]])
@@ -353,9 +241,9 @@ def _notes(group: dict[str, Any], siblings: int) -> list[str]:
             notes.append(
                 f"{a['name']} lacks {a['missing']} runs; it is compared over the tasks that both have played."
             )
-    if all(len(a["seeds"]) < 2 for a in group["agents"]):
+    if all(len(a["seeds"]) < 2 for a in group["agents"] if a["role"] != "ceiling"):
         notes.append("With one seed there are no intervals: nothing here tells luck from skill.")
-    if len({a["lanes"] for a in group["agents"]}) > 1:
+    if len({a["lanes"] for a in group["agents"] if a["role"] != "ceiling"}) > 1:
         notes.append("The contenders differ in how many environments of a task they advance together.")
     return notes
 
@@ -368,7 +256,7 @@ def _together(found: Sequence[Result]) -> list[list[Result]]:
     """
     tasks: dict[tuple[str, str], set[Task]] = {}
     for r in found:
-        tasks.setdefault((r.suite, r.fingerprint), set()).add(_task(r))
+        tasks.setdefault((r.suite, r.fingerprint), set()).add(task_of(r))
     crowded = Counter(suite for suite, _ in tasks)
     several = {family(suite) for suite, count in crowded.items() if count > 1}
     groups: dict[tuple[Any, ...], list[Result]] = {}
@@ -393,3 +281,6 @@ def groups(found: Sequence[Result]) -> list[dict[str, Any]]:
     parts = _together(found)
     siblings = Counter((family(part[0].suite), part[0].split) for part in parts)
     return [_group(part, siblings[family(part[0].suite), part[0].split]) for part in parts]
+
+
+__all__ = ["SHOWN", "difference", "groups", "is_adaptation", "matrix"]

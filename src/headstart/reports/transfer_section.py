@@ -110,7 +110,7 @@ def section(groups: Sequence[dict[str, Any]], index: int, style: dict[str, canva
     rest = {k: v for k, v in options.items() if not (k == "arms" and "armed" in title)}
     alike = [g for g in groups if (g["suite"], g["split"]) == (group["suite"], group["split"])]
     budget = number(float(group["budget"]), 0)
-    seeds = sorted({len(a["seeds"]) for a in agents})
+    seeds = sorted({len(a["seeds"]) for a in agents if a["role"] != "ceiling"} or {1})
     rows = [_row(a, style[a["name"]], d) for a in agents]
     worth = [a for a in agents if a["measures"]]
     over = {a["measures"]["over"] for a in worth}
