@@ -88,10 +88,10 @@ def test_a_frozen_contender_keeps_its_weights_and_a_free_one_does_not(prior: Pri
     for frozen in (True, False):
         who = Contender("tuned", "ppo", dataclasses.replace(CONFIG, lr=0.1), prior, frozen)
         scores[frozen] = [
-            r.scores for r in adapt(SUITE, who, dataclasses.replace(OPTIONS, budget=600), split)
+            r.scores for r in adapt(SUITE, who, dataclasses.replace(OPTIONS, budget=600, points=1), split)
         ]
     again = Contender("tuned", "ppo", dataclasses.replace(CONFIG, lr=0.2), prior, frozen=True)
-    still = [r.scores for r in adapt(SUITE, again, dataclasses.replace(OPTIONS, budget=600), split)]
+    still = [r.scores for r in adapt(SUITE, again, dataclasses.replace(OPTIONS, budget=600, points=1), split)]
     assert scores[True] == still
     assert scores[True] != scores[False]
 
@@ -118,7 +118,7 @@ def test_finished_runs_are_found_again(
 
 def test_a_failed_run_does_not_lose_the_others(split: Split) -> None:
     bad = dataclasses.replace(CONFIG, lr=1e38)
-    found = adapt(SUITE, Contender("bad", "ppo", bad), OPTIONS, split)
+    found = adapt(SUITE, Contender("bad", "ppo", bad), dataclasses.replace(OPTIONS, points=1), split)
     assert len(found) == 6
     for result in found:
         assert result.scores == []
