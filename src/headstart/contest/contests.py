@@ -116,7 +116,9 @@ def _wrong(where: str, what: str) -> UsageError:
     return UsageError(f"the contest {where}: {what}.")
 
 
-def _number(data: Mapping[str, Any], key: str, where: str, default: float | None, low: float) -> float:
+def _number(
+    data: Mapping[str, Any], key: str, where: str, default: float | int | None, low: float | int
+) -> float | int:
     value = data.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < 1e12:
         raise _wrong(where, f"{key} is a number of at least {low:g}, not {value!r}")
@@ -186,23 +188,19 @@ def _reference(row: Any, where: str) -> Reference:
     return Reference(_text(row, "name", where)[:40], float(score), error, _text(row, "source", where)[:200])
 
 
-_KEYS = frozenset(
-    [
-        "title",
-        "about",
-        "suite",
-        "budget",
-        "seeds",
-        "wall_clock",
-        "opens",
-        "closes",
-        "tries_a_day",
-        "counts",
-        "public",
-        "final",
-        "reference",
-    ]
-)
+_KEYS = {
+    "title",
+    "about",
+    "suite",
+    "budget",
+    "seeds",
+    "wall_clock",
+    "opens",
+    "closes",
+    "tries_a_day",
+    "counts",
+}
+_TABLES = {"public", "final", "reference"}
 
 
 def from_data(slug: str, data: Mapping[str, Any], beside: Path, where: str) -> Contest:
@@ -213,9 +211,10 @@ def from_data(slug: str, data: Mapping[str, Any], beside: Path, where: str) -> C
     """
     if not _SLUG.fullmatch(slug) or len(slug) > 40:
         raise _wrong(where, f"its name is lower-case letters, digits and hyphens, not {slug[:50]!r}")
-    unknown = sorted(set(data) - _KEYS)
+    known = _KEYS | _TABLES
+    unknown = sorted(set(data) - known)
     if unknown:
-        raise _wrong(where, f"there is no setting {unknown[0]}; known are {', '.join(sorted(_KEYS))}")
+        raise _wrong(where, f"there is no setting {unknown[0]}; known are {', '.join(sorted(known))}")
     public, final = (_levels(data, board, beside, where) for board in BOARDS)
     if not public:
         raise _wrong(where, "[public] needs at least one level")

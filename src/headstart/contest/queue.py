@@ -1,0 +1,241 @@
+"""The durable queue of evaluations: leases, heartbeats, verdicts.
+
+    waiting ── lease ──▶ leased ── verdict ──▶ ended
+       ▲                    │
+       └── lease ran out ───┘
+
+A worker leases a job for a while and says now and then that it lives. If it is killed, its lease runs out and another
+worker takes the job up. A verdict counts only under the lease that is in force, so a job ends once, whoever else still
+works on it. With the last job of a board the submission's standing is written, in the same transaction.
+"""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import insert, or_, select, update
+
+from headstart.contest import auth, scoring
+from headstart.contest import schema as t
+from headstart.contest.database import Database
+from headstart.results import write_bytes
+
+RANKED = frozenset({"finished", "budget", "wall-clock"})
+"""verdicts that are worth their score; any other ends the submission"""
+ATTEMPTS = 12
+"""leases after which a job that no worker survives is given up"""
+_LIVE = ("queued", "running")
+_MESSAGE = 500
+_LOG = 1 << 18
+
+
+class Lease(NamedTuple):
+    """A job as a worker gets it."""
+
+    job: int
+    lease: str
+    submission: str
+    suite: str
+    label: str
+    level: str
+    seed: int
+    budget: int
+    wall_clock: float
+    until: float
+
+
+class Outcome(NamedTuple):
+    """What a worker found out."""
+
+    verdict: str
+    score: float | None
+    spent: int
+    message: str
+    episodes: Sequence[tuple[float, int, bool]]
+    log: str
+
+
+class Queue:
+    """Jobs, leased one at a time."""
+
+    def __init__(self, database: Database, seconds: float = 60.0) -> None:
+        """`seconds`: how long a lease holds without a heartbeat."""
+        self.database, self.seconds = database, seconds
+
+    def lease(self, worker: str) -> Lease | None:
+        """The oldest job that waits, or whose worker has fallen silent; None if there is none."""
+        j, s = t.jobs.c, t.submissions.c
+        with self.database.write() as c:
+            now = self.database.clock()
+            free = or_(j.state == "waiting", sa.and_(j.state == "leased", j.until < now))
+            query = select(j.id, j.submission, j.attempts).where(free).order_by(j.id).limit(1)
+            row = c.execute(query.with_for_update(skip_locked=True)).first()
+            if row is None:
+                return None
+            if row.attempts >= ATTEMPTS:
+                self._abandon(c, row.id, row.submission)
+                return None
+            secret = secrets.token_hex(16)
+            values = {"state": "leased", "lease": secret, "until": now + self.seconds, "worker": worker[:60]}
+            values |= {"attempts": row.attempts + 1, "spent": 0, "started": now}
+            c.execute(update(t.jobs).where(j.id == row.id).values(**values))
+            c.execute(
+                update(t.submissions)
+                .where(s.id == row.submission, s.state == "queued")
+                .values(state="running")
+            )
+            touch(c, row.submission)
+            return self._leased(c, row.id)
+
+    def _leased(self, c: sa.Connection, job: int) -> Lease:
+        j, lv = t.jobs.c, t.levels.c
+        query = (
+            select(j.id, j.lease, j.submission, t.contests.c.settings, lv.label, lv.content, j.seed, j.until)
+            .select_from(t.jobs.join(t.levels).join(t.contests, t.contests.c.slug == lv.contest))
+            .where(j.id == job)
+        )
+        key, lease, submission, kept, label, level, seed, until = c.execute(query).one()
+        budget, wall = int(kept["budget"]), float(kept["wall_clock"])
+        return Lease(key, lease, submission, kept["suite"], label, level, seed, budget, wall, until)
+
+    def _abandon(self, c: sa.Connection, job: int, submission: str) -> None:
+        why = f"given up after {ATTEMPTS} workers had died or fallen silent over it"
+        values = {"state": "ended", "verdict": "abandoned", "message": why, "ended": self.database.clock()}
+        c.execute(update(t.jobs).where(t.jobs.c.id == job).values(**values))
+        self._settle(c, job, submission)
+
+    def beat(self, job: int, lease: str, spent: int) -> bool:
+        """Hold a lease for another while; False if the job is no longer the worker's, or no longer wanted."""
+        j = t.jobs.c
+        with self.database.write() as c:
+            until = self.database.clock() + self.seconds
+            mine = (j.id == job, j.lease == lease, j.state == "leased")
+            held = c.execute(update(t.jobs).where(*mine).values(until=until, spent=spent))
+            if held.rowcount != 1:
+                return False
+            submission = c.scalar(select(j.submission).where(j.id == job))
+            n = t.submissions.c
+            c.execute(update(t.submissions).where(n.id == submission).values(version=n.version + 1))
+            return True
+
+    def owner(self, job: int, lease: str) -> str | None:
+        """The submission of a job that is held under this lease; None if it is not."""
+        j = t.jobs.c
+        with self.database.read() as c:
+            return c.scalar(select(j.submission).where(j.id == job, j.lease == lease, j.state == "leased"))
+
+    def finish(self, job: int, lease: str, outcome: Outcome) -> bool:
+        """Count a verdict; False if the lease is not in force: then nothing is counted."""
+        j = t.jobs.c
+        with self.database.write() as c:
+            query = select(j.submission, t.contests.c.settings).select_from(
+                t.jobs.join(t.levels).join(t.contests, t.contests.c.slug == t.levels.c.contest)
+            )
+            row = c.execute(query.where(j.id == job)).first()
+            if row is None:
+                return False
+            # On PostgreSQL this lock makes the last two jobs of a submission end one after the other.
+            c.execute(
+                select(t.submissions.c.id).where(t.submissions.c.id == row.submission).with_for_update()
+            )
+            budget = int(row.settings["budget"])
+            values: dict[str, Any] = {
+                "state": "ended",
+                "ended": self.database.clock(),
+                "verdict": outcome.verdict[:20],
+            }
+            values |= {"score": outcome.score, "spent": outcome.spent, "message": outcome.message[:_MESSAGE]}
+            values["curve"] = scoring.curve([(e[0], e[1]) for e in outcome.episodes], budget)
+            mine = (j.id == job, j.lease == lease, j.state == "leased")
+            if c.execute(update(t.jobs).where(*mine).values(**values)).rowcount != 1:
+                return False
+            what = {"episodes": [list(e) for e in outcome.episodes], "log": outcome.log[-_LOG:]}
+            c.execute(insert(t.outcomes).values(job=job, **what))
+            self._settle(c, job, row.submission)
+            return True
+
+    def _settle(self, c: sa.Connection, job: int, submission: str) -> None:
+        """After a job has ended: end the submission if it failed, write its standing if that was the last."""
+        j, s = t.jobs.c, t.submissions.c
+        ended = c.execute(select(j.verdict, j.message, j.board).where(j.id == job)).one()
+        live = (s.id == submission, s.state.in_(_LIVE))
+        if ended.verdict not in RANKED:
+            stop(c, submission, "skipped")
+            why = f"{ended.verdict}: {ended.message}".strip(": ")
+            c.execute(update(t.submissions).where(*live).values(state="failed", reason=why[:_MESSAGE]))
+        elif not self._unfinished(c, submission, ended.board):
+            place_standing(c, submission, ended.board)
+            c.execute(update(t.submissions).where(*live).values(state="scored"))
+        touch(c, submission)
+
+    def _unfinished(self, c: sa.Connection, submission: str, board: str) -> int:
+        j = t.jobs.c
+        bad = or_(j.state != "ended", j.verdict.not_in(RANKED))
+        query = select(sa.func.count()).where(j.submission == submission, j.board == board, bad)
+        return c.scalar(query) or 0
+
+    def keep_film(self, job: int, lease: str, name: str, kind: str, data: bytes) -> bool:
+        """Keep a film of a job that is held under this lease; False if it is not. The same film twice is kept once."""
+        key = auth.name(16)
+        path = self.film(key, kind)
+        write_bytes(path, data)
+        f, j = t.films.c, t.jobs.c
+        with self.database.write() as c:
+            held = c.scalar(select(j.id).where(j.id == job, j.lease == lease, j.state == "leased"))
+            if held is not None:
+                c.execute(sa.delete(t.films).where(f.job == job, f.name == name))
+                c.execute(insert(t.films).values(id=key, job=job, name=name, kind=kind))
+        if held is None:
+            path.unlink()
+        return held is not None
+
+    def film(self, key: str, kind: str) -> Path:
+        """Where a film lies."""
+        return self.database.folder / "films" / f"{key}.{kind}"
+
+    def waiting(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        with self.database.read() as c:
+            rows = c.execute(select(t.jobs.c.state, sa.func.count()).group_by(t.jobs.c.state)).all()
+        return {"waiting": 0, "leased": 0, "ended": 0} | {str(row[0]): int(row[1]) for row in rows}
+
+    def log(self, job: int) -> str:
+        """What the agent of an ended job has printed."""
+        with self.database.read() as c:
+            return c.scalar(select(t.outcomes.c.log).where(t.outcomes.c.job == job)) or ""
+
+    def episodes(self, job: int) -> list[Any]:
+        """Episodes of an ended job: [return, length, finished]."""
+        with self.database.read() as c:
+            return c.scalar(select(t.outcomes.c.episodes).where(t.outcomes.c.job == job)) or []
+
+
+def stop(c: sa.Connection, submission: str, verdict: str) -> None:
+    """End the jobs of a submission that are not ended yet; their workers learn it with the next heartbeat."""
+    j = t.jobs.c
+    left = (j.submission == submission, j.state != "ended")
+    c.execute(update(t.jobs).where(*left).values(state="ended", verdict=verdict))
+
+
+def place_standing(c: sa.Connection, submission: str, board: str) -> None:
+    """Write the score of a submission whose jobs on a board have all ended."""
+    j = t.jobs.c
+    query = select(j.level, j.score).where(j.submission == submission, j.board == board)
+    runs: dict[int, list[float]] = {}
+    for level, score in c.execute(query.order_by(j.level, j.seed)):
+        runs.setdefault(level, []).append(0.0 if score is None else score)
+    values = scoring.score(list(runs.values()))._asdict()
+    c.execute(insert(t.standings).values(submission=submission, board=board, **values))
+
+
+def touch(c: sa.Connection, submission: str) -> None:
+    """Note that a submission has changed, and with it its contest."""
+    s, k = t.submissions.c, t.contests.c
+    c.execute(update(t.submissions).where(s.id == submission).values(version=s.version + 1))
+    mine = select(s.contest).where(s.id == submission).scalar_subquery()
+    c.execute(update(t.contests).where(k.slug == mine).values(version=k.version + 1))
+
+
+__all__ = ["ATTEMPTS", "RANKED", "Lease", "Outcome", "Queue", "place_standing", "stop", "touch"]
