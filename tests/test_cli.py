@@ -123,7 +123,7 @@ def test_lists(call: Call) -> None:
 
     found = json.loads(call("list", "--json").out)
     assert set(found) == {"suites", "agents", "priors"}
-    assert [row["name"] for row in found["suites"]] == list(suites.REGISTRY)
+    assert [row["name"] for row in found["suites"]] == sorted((*suites.REGISTRY, *suites.FOREIGN))
     assert [row["name"] for row in found["agents"]] == list(agents.REGISTRY)
     assert all(row["about"] for row in found["suites"] + found["agents"])
     (only,) = json.loads(call("list", "suites", "--json").out).values()

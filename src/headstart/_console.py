@@ -31,6 +31,15 @@ def _speed(begun: list[float], reached: Progress) -> tuple[float, float]:
     return rate, (reached.budget - reached.steps) / max(rate, 1e-9)
 
 
+def _busy(reached: Progress) -> str:
+    """How busy the two sides of a host loop were; nothing where all is on the device."""
+    if "simulating" not in reached.metrics:
+        return ""
+    simulating, learning = (100 * reached.metrics[side] for side in ("simulating", "learning"))
+    deaths = f", {reached.metrics['deaths']:.0f} died" if reached.metrics["deaths"] else ""
+    return f"  simulators {simulating:.0f} %, learner {learning:.0f} % busy{deaths}"
+
+
 def lines(title: str) -> Callable[[Progress], None]:
     """A function that writes a line to stderr for each `Progress`."""
     begun: list[float] = []
@@ -39,7 +48,8 @@ def lines(title: str) -> Callable[[Progress], None]:
         rate, left = _speed(begun, reached)
         speed = f"  {rate:,.0f} steps/s  {left:.0f} s left" if rate else ""
         print(
-            f"{title}  {reached.steps:,}/{reached.budget:,} steps  return {reached.episode_return:.3f}{speed}",
+            f"{title}  {reached.steps:,}/{reached.budget:,} steps  return {reached.episode_return:.3f}"
+            f"{speed}{_busy(reached)}",
             file=sys.stderr,
             flush=True,
         )
@@ -72,7 +82,7 @@ def _bar(title: str) -> Generator[Callable[[Progress], None]]:
         def show(reached: Progress) -> None:
             rate, _ = _speed(begun, reached)
             steps = f"{reached.steps:,}/{reached.budget:,} steps"
-            more = f"return {reached.episode_return:.3f}  {rate:,.0f} steps/s"
+            more = f"return {reached.episode_return:.3f}  {rate:,.0f} steps/s{_busy(reached)}"
             bar.update(line, total=reached.budget, completed=reached.steps, steps=steps, more=more)
 
         yield show

@@ -1,4 +1,4 @@
-"""The command line: `headstart list | train | evaluate | transfer | report | watch | levels | play | demo | doctor`.
+"""The command line: `headstart list | train | evaluate | transfer | report | watch | levels | play | …`.
 
 Nothing heavy is imported before a command is known. A user error ends with one sentence and exit code 2, a failed run with
 one sentence and exit code 1; `--debug` shows the traceback.
@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from headstart.commands import _environment as environments
 from headstart.errors import HeadstartError, UsageError, unknown
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -27,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("headstart.commands.listing:listing", "suites, agents and priors"),
     "play": ("headstart.commands.play:play", "play a level of the platformer, or replay a tape of it"),
     "report": ("headstart.commands.runs:report", "one HTML page from stored results"),
+    "retro": ("headstart.commands.retro:retro", "save states of an emulated game, as tasks"),
+    "roms": ("headstart.commands.roms:roms", "import your own ROMs, list which are there"),
     "train": ("headstart.commands.runs:train", "train an agent on a suite's training tasks"),
     "transfer": (
         "headstart.commands.transfer:transfer",
@@ -93,6 +96,8 @@ def _run(args: list[str]) -> None:
     name, rest = args[0], args[1:]
     if name not in COMMANDS:
         raise unknown("command", name, COMMANDS)
+    if name in environments.COMMANDS:
+        rest = environments.as_suite(rest)
     module, function = COMMANDS[name][0].split(":")
     command: Callable[[list[str]], None] = getattr(importlib.import_module(module), function)
     command(rest)

@@ -11,6 +11,7 @@ import jax
 
 from headstart import _console, results
 from headstart.cli import parse
+from headstart.hosts import roms
 from headstart.protocol import priors
 
 
@@ -23,7 +24,8 @@ class DoctorOptions:
 
 
 def _findings() -> dict[str, Any]:
-    extras = {"tracking": "tensorboardX"}
+    extras = {"procgen": "envpool", "ray": "ray", "retro": "stable_retro", "tracking": "tensorboardX"}
+    installed = {extra: importlib.util.find_spec(module) is not None for extra, module in extras.items()}
     return {
         "versions": results.versions(),
         "commit": results.commit(),
@@ -33,7 +35,8 @@ def _findings() -> dict[str, Any]:
         "folder_writable": os.access(".", os.W_OK),
         "free_disk_gib": round(shutil.disk_usage(".").free / 2**30, 1),
         "priors": sorted(priors.shipped()),
-        "extras": {extra: importlib.util.find_spec(module) is not None for extra, module in extras.items()},
+        "extras": installed,
+        "games": roms.imported() if installed["retro"] else [],
     }
 
 

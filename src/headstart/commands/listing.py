@@ -22,9 +22,14 @@ class ListOptions:
 
 
 def _suites() -> list[dict[str, Any]]:
+    """A foreign simulator need not be installed to be listed: it is not loaded, but described by its builder."""
     return [
-        {"name": name, "options": suites.options(name), "about": suites.suite(name).about}
-        for name in sorted(suites.REGISTRY)
+        {
+            "name": name,
+            "options": suites.options(name),
+            "about": suites.suite(name).about if name in suites.REGISTRY else suites.about(name),
+        }
+        for name in sorted((*suites.REGISTRY, *suites.FOREIGN))
     ]
 
 

@@ -11,6 +11,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from headstart.envs import lanes
 from headstart.envs.trial import TrialState
+from headstart.hosts.env import HostEnv
+from headstart.loops import host
 from headstart.types import Agent, AgentState, Env, EnvState
 
 
@@ -61,6 +63,8 @@ def play(
     The environment's randomness depends on `key`, the task's row and `batch` only, never on the agent. `batch` tasks are
     played at once, which bounds memory; batch b draws from `fold_in(key, b)`.
     """
+    if isinstance(env, HostEnv):
+        return Played(*host.play(agent, env, tasks, state, key))
     m = jax.tree.leaves(tasks)[0].shape[0]
     parts = []
     for i, low in enumerate(range(0, m, batch)):

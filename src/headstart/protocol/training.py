@@ -23,12 +23,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.sharding import Mesh
 
 from headstart import agents, results, suites
 from headstart.budget import Budget, Meter
 from headstart.errors import RunError, UsageError, unknown
-from headstart.loops import checkpoint, jit
+from headstart.loops import checkpoint, either, jit
 from headstart.protocol import tensorboard
 from headstart.protocol.evaluation import check_seed, contestant, score, unplayed
 from headstart.protocol.interrupts import Interrupts
@@ -213,16 +212,14 @@ def _begin(plan: _Plan) -> tuple[jit.Carry, list[list[float]]]:
     """A fresh run, or the one in the folder, and its curve so far."""
     options, key = plan.options, jr.key(plan.options.seed)
     tasks = _block(plan, 0)
-    carry = jit.start(plan.agent, plan.suite.env, tasks, jr.fold_in(key, 1), options.lanes)
+    carry = either.start(plan.agent, plan.suite.env, tasks, jr.fold_in(key, 1), options.lanes)
     # Settings that do not fit each other show when the program is traced: before anything is written.
     updates = min(plan.chunk, plan.updates)
-    jax.eval_shape(lambda carry: jit.chunk(plan.agent, plan.suite.env, tasks, carry, key, updates), carry)
+    either.check(plan.agent, plan.suite.env, tasks, carry, key, updates)
     rows: list[list[float]] = []
     if options.run:
         carry, rows = _open(plan, options.run, carry)
-    if jax.device_count() > 1 and options.lanes % jax.device_count() == 0:
-        carry = jit.place(carry, Mesh(np.array(jax.devices()), ("lanes",)))
-    return carry, rows
+    return either.place(carry), rows
 
 
 def _advance(plan: _Plan, carry: jit.Carry, updates_made: int) -> tuple[jit.Carry, Progress]:
@@ -236,7 +233,7 @@ def _advance(plan: _Plan, carry: jit.Carry, updates_made: int) -> tuple[jit.Carr
     meter = Meter(Budget(options.steps), spent=updates_made * plan.steps_per_update)
     meter.spend(updates * plan.steps_per_update)
     tasks = _block(plan, updates_made // plan.chunk)
-    carry, log = jit.chunk(plan.agent, plan.suite.env, tasks, carry, jr.key(options.seed), updates)
+    carry, log = either.chunk(plan.agent, plan.suite.env, tasks, carry, jr.key(options.seed), updates)
     progress = _summarise(log, meter.spent, options.steps)
     _refuse_non_finite(progress, carry, options.run)
     return carry, progress
@@ -365,15 +362,17 @@ def _prior(plan: _Plan, carry: jit.Carry, spent: int) -> Prior:
 def _finish(plan: _Plan, carry: jit.Carry, rows: list[list[float]], spent: int, command: str) -> Trained:
     """Keep the prior, score the finished agent (its last weights, not its best) on valid tasks, store what remains."""
     o = plan.options
-    prior = _prior(plan, carry, spent)
+    prior, told = _prior(plan, carry, spent), either.facts(carry)
+    either.close(carry)
     if o.run:
         save_prior(prior, o.run / "prior.npz")
-    if o.evaluate_on != 0:
+    if o.evaluate_on != 0 and plan.suite.most("valid") != 0:
         measured = score(plan.suite, plan.suite.split("valid", o.evaluate_on), prior, o.seed, command)
     else:
         measured = unplayed(plan.suite, plan.split, contestant(plan.suite, prior), o.seed, command)
     curve = Curve([int(row[0]) for row in rows], [row[1] for row in rows])
-    result = dataclasses.replace(measured, budget=o.steps, spent=spent, curve=curve)
+    kept = measured.facts | told
+    result = dataclasses.replace(measured, budget=o.steps, spent=spent, curve=curve, facts=kept)
     if o.run:
         results.save(result, o.run / "result.json")
     return Trained(prior, result)

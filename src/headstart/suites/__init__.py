@@ -19,10 +19,18 @@ REGISTRY: dict[str, str] = {
     "tabular-mdp-v0": "headstart.suites.tabular_mdp:tabular_mdp",
 }
 
+FOREIGN: dict[str, str] = {
+    "asgym-v0": "headstart.suites.asgym:asgym",
+    "procgen-v0": "headstart.suites.procgen:procgen",
+    "retro-sonic-v0": "headstart.suites.retro:retro_sonic",
+    "retro-v0": "headstart.suites.retro:retro",
+}
+"""suites whose simulators are no JAX programs: `loops.host` plays them, in processes of their own"""
+
 
 def _versioned(name: str) -> str:
     """The newest version of a name given without one."""
-    versions = [known for known in REGISTRY if known.rsplit("-v", 1)[0] == name]
+    versions = [known for known in (*REGISTRY, *FOREIGN) if known.rsplit("-v", 1)[0] == name]
     return max(versions, key=lambda known: int(known.rsplit("-v", 1)[1])) if versions else name
 
 
@@ -42,15 +50,22 @@ def _parse(text: Any, default: Any, option: str, name: str) -> Any:
 
 def options(name: str) -> dict[str, Any]:
     """A suite's options and their defaults."""
-    build: Callable[..., Suite] = resolve("suite", REGISTRY, _versioned(name.partition(":")[0]))
+    build: Callable[..., Suite] = resolve("suite", REGISTRY | FOREIGN, _versioned(name.partition(":")[0]))
     return {p.name: p.default for p in inspect.signature(build).parameters.values()}
+
+
+def about(name: str) -> str:
+    """The first line of what a suite's builder says of itself; the suite is not built."""
+    build: Callable[..., Suite] = resolve("suite", REGISTRY | FOREIGN, _versioned(name.partition(":")[0]))
+    return (build.__doc__ or "").strip().splitlines()[0].rstrip(".")
 
 
 def suite(name: str, **chosen: Any) -> Suite:
     """Load a suite.
 
     Args:
-      name: a registered name, with or without its version, and options after a colon: "bandit-v0:arms=5,pulls=10".
+      name: a registered name, with or without its version, and options after a colon: "bandit-v0:arms=5,pulls=10"; the
+        first may be without its name where it is a word: "retro:Airstriker-Genesis-v0".
       **chosen: the same options as keywords; they win over those in the name.
 
     Returns:
@@ -61,11 +76,14 @@ def suite(name: str, **chosen: Any) -> Suite:
     """
     base, _, text = name.partition(":")
     base = _versioned(base)
-    build: Callable[..., Suite] = resolve("suite", REGISTRY, base)
+    build: Callable[..., Suite] = resolve("suite", REGISTRY | FOREIGN, base)
     defaults = options(base)
     given: dict[str, Any] = {}
-    for part in filter(None, text.split(",")):
-        option, _, value = part.partition("=")
+    for place, part in enumerate(filter(None, text.split(","))):
+        option, equals, value = part.partition("=")
+        main = next(iter(defaults), "")
+        if not (place or equals or option in defaults) and isinstance(defaults.get(main), str):
+            option, value = main, part  # retro:Airstriker-Genesis-v0
         given[option] = value
     given |= chosen
     for option in given:
@@ -77,4 +95,4 @@ def suite(name: str, **chosen: Any) -> Suite:
     return dataclasses.replace(build(**values), name=f"{base}:{canonical}" if canonical else base)
 
 
-__all__ = ["REGISTRY", "options", "suite"]
+__all__ = ["FOREIGN", "REGISTRY", "about", "options", "suite"]

@@ -1,0 +1,77 @@
+"""A suite's environment that is no JAX program: what its lanes show and take, and how to open some of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn, Protocol, runtime_checkable
+
+from jaxtyping import PyTree
+
+from headstart.errors import UsageError
+from headstart.types import HostLanes, Spec
+
+
+@runtime_checkable
+class Simulators(HostLanes, Protocol):
+    """`N` lanes, and what a run is to know of them beyond time steps."""
+
+    @property
+    def deaths(self) -> int:
+        """How often a simulator died and was started again."""
+        ...
+
+    @property
+    def busy(self) -> float:
+        """Seconds of simulation so far, a mean over the workers."""
+        ...
+
+
+Open = Callable[[PyTree, int, int, bool], Simulators]
+"""`open(tasks, n, first, pinned)`: n lanes that play the table `[M, ...]`, named `first`, `first + 1`, … in their seeds.
+
+A pinned lane keeps the task of its name, modulo M; another draws one for each episode.
+"""
+
+
+@dataclass(frozen=True)
+class HostEnv:
+    """A foreign simulator, played by `loops.host` and not by compiled programs.
+
+    It can truncate any episode: a simulator that dies is started again, and its lanes' episodes count as truncated.
+    """
+
+    name: str
+    spec: Spec
+    open: Open
+    halves: int = 1
+    """parts of the lanes that take turns: while one is stepped, the actions of another are computed"""
+    staleness: int = 0
+    """updates that the acting weights may be behind: 0 waits for every update; 1 simulates meanwhile"""
+    width: int = 8
+    """lanes open at once where many tasks are played once each"""
+
+    def __post_init__(self) -> None:
+        if self.halves < 1:
+            raise UsageError(f"{self.name} has at least 1 part of its lanes, not halves={self.halves}.")
+        if self.staleness not in (0, 1):
+            raise UsageError(f"{self.name} acts with weights 0 or 1 updates old, not stale={self.staleness}.")
+
+    def _refuse(self) -> NoReturn:
+        raise UsageError(
+            f"{self.name} runs in processes of its own; train, evaluate and transfer play it, and nothing else can yet."
+        )
+
+    def reset(self, *_: object) -> NoReturn:
+        """A foreign simulator is in no compiled program."""
+        self._refuse()
+
+    def step(self, *_: object) -> NoReturn:
+        """A foreign simulator is in no compiled program."""
+        self._refuse()
+
+    def observe(self, *_: object) -> NoReturn:
+        """A foreign simulator is in no compiled program."""
+        self._refuse()
+
+    def privileged(self, *_: object) -> NoReturn:
+        """A foreign simulator shows nothing to a critic alone."""
+        self._refuse()

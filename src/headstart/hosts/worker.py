@@ -1,0 +1,151 @@
+"""The program of a worker process: it steps some lanes of a Gymnasium environment whenever it is told to.
+
+    python -m headstart.hosts.worker SOCKET        (the descriptor of an open socket; only `processes` starts this)
+
+Observations, rewards and actions lie in shared memory; the socket carries commands and complaints. A lane whose episode
+ended is reset in the same step, and its last observation kept. JAX is not imported.
+"""
+
+import os
+import socket
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+import numpy as np
+
+from headstart.errors import UsageError
+from headstart.hosts import gymnasium_api as api
+from headstart.hosts.shared import Block, Layout
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker does."""
+
+    factory: str
+    """`module:function`, or a registered id"""
+    kwargs: dict[str, Any]
+    """of every environment"""
+    tasks: tuple[dict[str, Any], ...]
+    by: Literal["make", "reset"]
+    """whether a task is further keyword arguments of the environment, or its `reset(options=...)`"""
+    horizon: int
+    """steps after which an episode is truncated"""
+    lanes: tuple[int, ...]
+    """rows of the shared memory"""
+    names: tuple[int, ...]
+    """of the lanes, in seeds"""
+    pinned: bool
+    """whether lane i keeps task i mod M; else each episode draws one"""
+    worker: int
+    layout: Layout
+    fd: int
+
+
+class _Lane:
+    """One environment, the task it plays, and its random numbers."""
+
+    def __init__(self, job: Job, lane: int, name: int, block: Block) -> None:
+        self._job, self._lane, self._name, self._block = job, lane, name, block
+        self._env: Any = None
+        self._made = -1
+        self._t = 0
+
+    def reset(self, seed: int, attempt: int) -> None:
+        """Begin anew, with random numbers of this seed."""
+        self._random = np.random.default_rng([seed, self._name, attempt])
+        self._begin()
+
+    def _begin(self) -> None:
+        job = self._job
+        drawn, seed = int(self._random.integers(len(job.tasks))), int(self._random.integers(2**31))
+        row = self._name % len(job.tasks) if job.pinned else drawn
+        task = job.tasks[row]
+        if self._env is None or (job.by == "make" and row != self._made):
+            self.close()
+            more = task if job.by == "make" else {}
+            self._env, self._made = api.make(job.factory, {**job.kwargs, **more}), row
+            if api.layout(self._env.observation_space) != job.layout.obs:
+                raise api.BrokenEnvironmentError(
+                    f"task {row} has another observation space ({self._env.observation_space}) than the first"
+                )
+        options = task if job.by == "reset" else None
+        obs = api.check_reset(self._env.reset(seed=seed, options=options))
+        self._show(self._block.obs, obs, "reset()'s observation")
+        self._block["row"][self._lane] = row
+        self._t = 0
+
+    def _show(self, where: list[Any], obs: Any, what: str) -> None:
+        for array, leaf in zip(where, api.values(self._env.observation_space, obs, what), strict=True):
+            array[self._lane] = leaf
+
+    def step(self) -> None:
+        """Play the action in the shared memory; begin the next episode if that ended this one."""
+        block, lane = self._block, self._lane
+        action = api.to_action(self._env.action_space, block["action"][lane])
+        obs, reward, terminated, truncated = api.check_step(self._env.step(action))
+        self._t += 1
+        truncated = not terminated and (truncated or self._t >= self._job.horizon)
+        block["reward"][lane], block["terminated"][lane] = reward, terminated
+        block["truncated"][lane] = truncated
+        ended = terminated or truncated
+        self._show(block.final if ended else block.obs, obs, "step()'s observation")
+        if ended:
+            self._begin()
+
+    def close(self) -> None:
+        if self._env is not None:
+            self._env.close()
+        self._env = None
+
+
+def _complaint(error: BaseException) -> str:
+    """The error's own words and the place it was raised at, in one line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    return " ".join(f"{type(error).__name__}: {error}".split()) + place
+
+
+def serve(connection: Connection) -> None:
+    """Do what is asked until the other side hangs up."""
+    job: Job = connection.recv()
+    block = Block(job.layout, job.fd)
+    lanes = [_Lane(job, lane, name, block) for lane, name in zip(job.lanes, job.names, strict=True)]
+    while True:
+        try:
+            command, *rest = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        begun = time.perf_counter()
+        try:
+            for lane in lanes:
+                lane.reset(*rest) if command == "reset" else lane.step()
+            answer = ("ok", "")
+        except api.BrokenEnvironmentError as error:
+            answer = ("broken", str(error))
+        except UsageError as error:
+            answer = ("refused", str(error))
+        except Exception as error:  # whatever a user's environment raises
+            traceback.print_exc()
+            answer = ("failed", _complaint(error))
+        block["busy"][job.worker] += time.perf_counter() - begun
+        try:
+            connection.send(answer)
+        except (BrokenPipeError, ConnectionError):
+            return
+        if answer[0] != "ok":
+            return
+
+
+def main() -> None:
+    """Speak with the run that started this process over the socket it was given."""
+    with socket.socket(fileno=int(sys.argv[1])) as line:
+        serve(Connection(os.dup(line.fileno())))
+
+
+if __name__ == "__main__":
+    main()
