@@ -30,7 +30,7 @@ import numpy as np
 from headstart import agents, results, suites
 from headstart.budget import Budget, Meter
 from headstart.errors import RunError, UsageError
-from headstart.loops import jit
+from headstart.loops import either, jit
 from headstart.protocol.priors import Prior
 from headstart.results import Curve, Result
 from headstart.tasks import Split, Suite
@@ -202,6 +202,8 @@ def _played(plan: _Plan, runs: Sequence[Run], command: str) -> Iterator[tuple[Ru
     if not together:
         on_cpu = jax.default_backend() == "cpu"
         together, workers = (1, os.cpu_count() or 1) if on_cpu else (max(len(runs), 1), 1)
+    if either.is_foreign(plan.suite.env):
+        together, workers = 1, 1
     groups = [runs[i : i + together] for i in range(0, len(runs), together)]
     stop = threading.Event()
     with ThreadPoolExecutor(workers) as pool:
@@ -226,7 +228,7 @@ def _group(plan: _Plan, runs: Sequence[Run], command: str, stop: threading.Event
     keys = jnp.stack([jr.fold_in(jr.key(run.seed), run.row) for run in runs])
     rows = jnp.array([run.row for run in runs], jnp.int32)
     env, tasks = plan.suite.env, plan.split.tasks
-    carries = jit.starts(plan.agent, env, tasks, keys, o.lanes, rows)
+    carries = either.starts(plan.agent, env, tasks, keys, o.lanes, rows)
     prior = plan.contender.prior
     if prior is not None:
         states = [
@@ -241,14 +243,16 @@ def _group(plan: _Plan, runs: Sequence[Run], command: str, stop: threading.Event
             return []
         updates = min(size, plan.updates - made)
         meter.spend(updates * plan.steps_per_update)
-        carries, log = jit.chunks(plan.agent, env, tasks, carries, keys, updates, rows)
+        carries, log = either.chunks(plan.agent, env, tasks, carries, keys, updates, rows)
         logs.append(jax.device_get(log))
     log = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *logs)
-    open_ends = jax.device_get(carries.tally)
+    open_ends, told = jax.device_get(carries.tally), either.facts(carries)
+    either.close(carries)
     found: list[tuple[Run, Result]] = []
     for i, run in enumerate(runs):
         one, left = jax.tree.map(lambda x, i=i: x[i], (log, open_ends))
-        found.append((run, _result(plan, run, one, left, size, command)))
+        result = _result(plan, run, one, left, size, command)
+        found.append((run, dataclasses.replace(result, facts=result.facts | told)))
     return found
 
 
