@@ -1,0 +1,96 @@
+"""Control groups, both versions: a kernel's own limit on the memory and the processes of a tree of processes."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+_ROOT = Path("/sys/fs/cgroup")
+
+
+def _own(controller: str) -> Path | None:
+    """The group this process is in, for one controller; None where there is none that can have children."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if controller in names.split(","):
+            return _ROOT / controller / path.lstrip("/")
+        if not names and (_ROOT / "cgroup.controllers").is_file():
+            parent = _ROOT / path.lstrip("/")
+            enabled = parent / "cgroup.subtree_control"
+            if enabled.is_file() and controller in enabled.read_text().split():
+                return parent
+    return None
+
+
+class Group:
+    """A control group for one agent; `joins` are the files a process writes its number to in order to enter."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self._folders = folders
+        old = (folders[0] / "tasks").is_file()
+        self.joins = [str(folder / ("tasks" if old else "cgroup.procs")) for folder in folders]
+
+    @staticmethod
+    def make(name: str, memory: int, processes: int) -> "Group | None":
+        """A new group with these limits (bytes; processes and threads); None where this user cannot make one."""
+        made: list[Path] = []
+        try:
+            parents = {parent for parent in (_own("memory"), _own("pids")) if parent is not None}
+            if not parents:
+                return None
+            for parent in sorted(parents):
+                (parent / name).mkdir()
+                made.append(parent / name)
+            limits = {"memory.limit_in_bytes": memory, "memory.max": memory, "memory.swap.max": 0}
+            limits["pids.max"] = processes
+            written = [_write(folder / file, limit) for folder in made for file, limit in limits.items()]
+            if sum(written) >= 2:
+                return Group(made)
+        except (OSError, ValueError):
+            pass
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        return None
+
+    @staticmethod
+    def possible() -> bool:
+        """Whether this user can make one."""
+        group = Group.make(f"headstart-try-{os.urandom(4).hex()}", 1 << 30, 16)
+        if group is not None:
+            group.remove()
+        return group is not None
+
+    def killed(self) -> bool:
+        """Whether the kernel has killed a process of the group because its memory was used up."""
+        for folder in self._folders:
+            for file in ("memory.oom_control", "memory.events"):
+                with contextlib.suppress(OSError):
+                    words = (folder / file).read_text().split()
+                    if "oom_kill" in words and int(words[words.index("oom_kill") + 1]) > 0:
+                        return True
+        return False
+
+    def remove(self) -> None:
+        """Remove the group; the kernel lets go of it shortly after its last process."""
+        for folder in self._folders:
+            for _ in range(50):
+                try:
+                    folder.rmdir()
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    time.sleep(0.02)
+                else:
+                    break
+
+
+def _write(file: Path, limit: int) -> bool:
+    """Set a limit, where the group has such a file."""
+    if not file.is_file():
+        return False
+    file.write_text(str(limit))
+    return True
+
+
+__all__ = ["Group"]
