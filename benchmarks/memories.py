@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import headstart as hs
 from benchmarks.rl2 import TABULAR, settings
 from headstart.protocol.training import Progress
@@ -52,17 +54,18 @@ def draw(found: list[dict[str, Any]]) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for one in found:
+    place = -np.inf  # where the last name was written; names keep their distance
+    for one in sorted(found, key=lambda one: one["curve"][-1][1]):
         steps, returns = zip(*one["curve"], strict=True)
         (line,) = axes.plot([s / 1e6 for s in steps], returns, linewidth=2)
         name = f"{one['memory']} {one['size']}, {one['cpu_minutes']:.1f} min"
-        axes.annotate(
-            name, (steps[-1] / 1e6, returns[-1]), (6, 0), textcoords="offset points", color=line.get_color()
-        )
+        place = max(place + 2.2, returns[-1])
+        axes.text(steps[-1] / 1e6 + 0.08, place, name, color=line.get_color(), va="center")
     axes.set(xlabel="million steps", ylabel="total reward of a trial of 10 episodes")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title("RL² on random MDPs: the memory decides", loc="left")
-    axes.set_xlim(0, axes.get_xlim()[1] * 1.22)
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.25)
+    axes.set_xticks(range(6))
     figure.savefig(PICTURE, dpi=150)
 
 
