@@ -167,6 +167,8 @@ class Suite:
             raise UsageError(
                 f"suite {self.name} has {m} {role} tasks, the same for every seed; leave the task seed at 0."
             )
+        if m == 0:
+            raise UsageError(f"suite {self.name} has no {role} tasks; choose another split, or give it some.")
         if size is not None and size > m:
             raise UsageError(f"suite {self.name} has {m} {role} tasks, not {size}; ask for at most {m}.")
         tasks = jax.tree.map(lambda leaf: leaf[:size], table.tasks)
