@@ -3,6 +3,7 @@
 A foreign run's simulators travel in its carry, as `carry.lanes`, and end with it.
 """
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from headstart.loops.host import HostLoop
 from headstart.loops.jit import Carry, Log
 from headstart.types import Agent, Env
 
+_LOG = logging.getLogger("headstart")
 _NOWHERE: Any = ()
 
 
@@ -99,6 +101,10 @@ def facts(carry: Carry) -> dict[str, Any]:
     """What a result is to say of a foreign run: simulators that died, and whether there was any reward."""
     if not isinstance(carry.lanes, HostLoop):
         return {}
+    if not carry.lanes.rewarded:
+        _LOG.warning(
+            "%s never paid a reward; most often that is the wrong scenario or task.", carry.lanes.env.name
+        )
     return {"deaths": carry.lanes.deaths} | ({} if carry.lanes.rewarded else {"unrewarded": True})
 
 
