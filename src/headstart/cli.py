@@ -18,6 +18,10 @@ from headstart.commands import _environment as environments
 from headstart.errors import HeadstartError, UsageError, unknown
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "contest": (
+        "headstart.commands.contest:contest",
+        "make an agent, score it, send it in; or hold a contest",
+    ),
     "demo": (
         "headstart.commands.demo:demo",
         "an agent that learned to learn against textbook rules, with a report",

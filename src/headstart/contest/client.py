@@ -58,7 +58,7 @@ class OverError(ContestError):
 
 
 class BudgetSpentError(OverError):
-    """Fewer steps are left of the budget than were asked for."""
+    """The budget holds no further step."""
 
 
 class WallClockError(OverError):
@@ -222,6 +222,7 @@ class Connection:
         try:
             self._socket.connect(path)
         except OSError as error:
+            self.close()
             raise LostError(
                 f"there is no evaluator at {path} ({error.strerror}); each serves one client only."
             ) from None
@@ -394,5 +395,6 @@ def connect(path: str | None = None, *, lanes: bool = False) -> Any:
     if lanes:
         return Lanes(connection)
     if connection.lanes != 1:
+        connection.close()
         raise ContestError(f"submission.toml asks for {connection.lanes} lanes; use connect(lanes=True).")
     return Env(connection)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree, UInt8, UInt32
+from jaxtyping import Array, Bool, Int, Key, PyTree, UInt8, UInt32
 
 from headstart import suites
 from headstart.contest.wire import MalformedError
@@ -73,7 +73,7 @@ def _block(env: Env, task: Task, state: EnvState, out: Step) -> UInt8[Array, " b
     return jnp.concatenate([_bytes(outcome), *map(_bytes, jax.tree.leaves(obs))])
 
 
-def _keys(seed: UInt32[Array, " 2"], t: Int[Array, ""], n: int) -> PRNGKeyArray:
+def _keys(seed: UInt32[Array, " 2"], t: Int[Array, ""], n: int) -> Key[Array, " n"]:
     return jr.split(jr.fold_in(jr.wrap_key_data(seed), t), n)
 
 

@@ -30,6 +30,17 @@ IMAGE = "python:3.11-slim"
 
 _SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/sbin")
 _ETC = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
+_SEALED = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_MASKED = (
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/pressure",
+    "/proc/scsi",
+    "/proc/timer_list",
+)
+"""what Docker seals and masks as well: bubblewrap leaves it open to an evaluator that is root"""
 _WATCH = 0.25  # seconds between two looks of the guard
 _LAUNCH = "/launch.py"
 
@@ -148,7 +159,12 @@ def bubblewrap(cell: Cell, limits: Limits) -> list[str]:
             words += ["--ro-bind", path, path]
     for path in (*_ETC, *map(str, _roots())):
         words += ["--ro-bind-try", path, path]
-    words += ["--proc", "/proc", "--dev", "/dev", "--size", str(limits.disk), "--tmpfs", "/tmp"]
+    words += ["--proc", "/proc"]
+    for path in filter(os.path.exists, _SEALED):
+        words += ["--ro-bind", path, path]
+    for path in filter(os.path.exists, _MASKED):
+        words += ["--ro-bind", "/dev/null", path] if os.path.isfile(path) else ["--tmpfs", path]
+    words += ["--dev", "/dev", "--size", str(limits.disk), "--tmpfs", "/tmp"]
     words += ["--size", str(min(limits.disk, 64 << 20)), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
     words += ["--ro-bind", str(cell.folder), "/agent", "--ro-bind", str(cell.run), "/contest"]
     words += ["--ro-bind", _launch.__file__, _LAUNCH, "--remount-ro", "/", "--chdir", "/agent", "--clearenv"]
@@ -266,7 +282,7 @@ class Running:
     def _watch(self) -> None:
         while not self._over.wait(_WATCH) and self._process.poll() is None:
             memory, processes = usage(self._process.pid)
-            if memory > self._limits.memory:
+            if memory > self._limits.memory or (self._group and self._group.killed()):
                 self._stop("memory")
             elif processes > self._limits.processes + 2:
                 self._stop("processes")
