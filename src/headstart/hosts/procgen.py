@@ -66,7 +66,7 @@ class Game(NamedTuple):
     @property
     def spec(self) -> Spec:
         """64 x 64 colour pictures, 15 actions."""
-        pixels = Box((64, 64, 3), 0, 255, np.uint8)
+        pixels = Box((64, 64, 3), 0.0, 255.0, np.uint8)
         return Spec(pixels, Discrete(ACTIONS), HORIZONS[self.name], truncates=True)
 
 
