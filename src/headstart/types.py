@@ -5,10 +5,11 @@ Shapes are written `[T, N, ...]`: T steps in time, N lanes advanced together. `P
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 Memory = Any
 """An agent's memory of the current episode or trial: a pytree with a leading lane axis `[N, ...]`; `()` if none."""
@@ -180,6 +181,20 @@ def _whole(fresh: AgentState, trained: AgentState) -> AgentState:
     return trained
 
 
+class Curriculum(NamedTuple):
+    """Pure functions that choose the tasks of new episodes in training, from what happened on the table `[M, ...]` so far.
+
+    - `init(m, n) -> state` for M tasks and N lanes
+    - `chances(state) -> [M]`: how likely each task is to be drawn next; they add up to 1
+    - `update(state, row_t, rollout, agent) -> state`: after a rollout of the agent's state; `row_t` `[T+1, N]` is the row
+      of the table each lane plays at every step and after the last
+    """
+
+    init: Callable[[int, int], PyTree]
+    chances: Callable[[PyTree], Float[Array, " M"]]
+    update: Callable[[PyTree, Int[Array, "T1 N"], Rollout, AgentState], PyTree]
+
+
 class Agent(NamedTuple):
     """Pure functions. A fixed rule (UCB1, PSRL, random) keeps the default `update`, which does nothing.
 
@@ -189,6 +204,8 @@ class Agent(NamedTuple):
     - `update(state, rollout, key) -> (state, metrics)`, each metric a scalar
     - `adopt(fresh, trained) -> state`: a fresh state with what a trained one learned (weights and normalisers, no optimiser)
     - `unroll`: steps per lane between updates; `learns`: whether `update` changes the state
+    - `advantage(state, rollout) -> Â_t` `[T, N]`, in units of reward, where the agent estimates advantages; else None
+    - `curriculum`: what chooses its training tasks; None draws them evenly
     """
 
     init: Callable[[PRNGKeyArray], AgentState]
@@ -198,6 +215,8 @@ class Agent(NamedTuple):
     adopt: Callable[[AgentState, AgentState], AgentState] = _whole
     unroll: int = 1
     learns: bool = False
+    advantage: Callable[[AgentState, Rollout], Float[Array, "T N"]] | None = None
+    curriculum: Curriculum | None = None
 
 
 @dataclass(frozen=True)
@@ -205,9 +224,27 @@ class Entry:
     """What a registry line of an agent names: the default config, and `build(spec, config) -> Agent`.
 
     `build` raises UsageError where the agent cannot play what the spec describes. `revealed` marks an oracle: it is shown
-    the task's parameters, `Revealed(env)`, and only serves as a mark on the scale.
+    the task's parameters, `Revealed(env)`, and only serves as a mark on the scale. The same spec and config give the very
+    same agent again, so that the programs compiled for it are found.
     """
 
     config: Any
     build: Callable[[Spec, Any], Agent]
     revealed: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "build", _kept(self.build))
+
+
+def _kept(build: Callable[[Spec, Any], Agent]) -> Callable[[Spec, Any], Agent]:
+    kept = lru_cache(maxsize=64)(build)
+
+    @wraps(build)
+    def call(spec: Spec, config: Any) -> Agent:
+        try:
+            hash((spec, config))
+        except TypeError:  # a foreign environment's spaces may be dictionaries
+            return build(spec, config)
+        return kept(spec, config)
+
+    return call

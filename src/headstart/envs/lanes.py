@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from headstart.types import Env, EnvState, Task, TimeStep
 
@@ -59,9 +59,18 @@ def reset(env: Env, tasks: PyTree, key: PRNGKeyArray, n: int, pinned: bool = Fal
 
 
 def step(
-    env: Env, tasks: PyTree, lanes: Lanes, action: Array, key: PRNGKeyArray, pinned: bool = False
+    env: Env,
+    tasks: PyTree,
+    lanes: Lanes,
+    action: Array,
+    key: PRNGKeyArray,
+    pinned: bool = False,
+    chances: Float[Array, " M"] | None = None,
 ) -> tuple[Lanes, TimeStep]:
-    """Advance all lanes one step and reset those whose episode ended; `action` is `[N, ...]`."""
+    """Advance all lanes one step and reset those whose episode ended; `action` is `[N, ...]`.
+
+    A new task is drawn uniformly, or with `chances` that add up to 1.
+    """
     n = lanes.row.shape[0]
     k_step, k_task, k_reset = jr.split(key, 3)
     state, out = jax.vmap(env.step)(lanes.task, lanes.state, action, jr.split(k_step, n))
@@ -71,8 +80,15 @@ def step(
     ended = jnp.sum(last, dtype=jnp.int32)
     lanes = lanes._replace(state=state)
 
+    def drawn() -> Int[Array, " N"]:
+        if pinned:
+            return lanes.row
+        if chances is None:
+            return jr.randint(k_task, (n,), 0, _table_size(tasks))
+        return jr.categorical(k_task, jnp.log(chances), shape=(n,)).astype(jnp.int32)
+
     def fresh(which: Int[Array, " k"]) -> Lanes:
-        index = (lanes.row if pinned else jr.randint(k_task, (n,), 0, _table_size(tasks)))[which]
+        index = drawn()[which]
         task = _gather(lanes.task, which) if pinned else _gather(tasks, index)
         return Lanes(index, task, jax.vmap(env.reset)(task, jr.split(k_reset, n)[which]))
 

@@ -32,7 +32,7 @@ class Tally(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """Everything a run is between two updates; what a checkpoint holds."""
+    """Everything a run is between two updates; what a checkpoint holds. `curriculum` is `()` where the agent has none."""
 
     agent: AgentState
     memory: Memory
@@ -40,6 +40,7 @@ class Carry(NamedTuple):
     timestep: TimeStep
     tally: Tally
     update: Int[Array, ""]
+    curriculum: PyTree = ()
 
 
 class Log(NamedTuple):
@@ -57,20 +58,24 @@ def start(agent: Agent, env: Env, tasks: PyTree, key: PRNGKeyArray, n: int) -> C
     k_agent, k_lanes = jr.split(key)
     state, timestep = lanes.reset(env, tasks, k_lanes, n)
     tally = Tally(jnp.zeros(n), jnp.zeros(n, jnp.int32))
-    return Carry(agent.init(k_agent), agent.memory(n), state, timestep, tally, jnp.int32(0))
+    course = agent.curriculum.init(jax.tree.leaves(tasks)[0].shape[0], n) if agent.curriculum else ()
+    return Carry(agent.init(k_agent), agent.memory(n), state, timestep, tally, jnp.int32(0), course)
 
 
 def rollout(
     agent: Agent, env: Env, tasks: PyTree, carry: Carry, key: PRNGKeyArray
 ) -> tuple[Carry, Rollout, tuple[Array, Array, Array]]:
     """Run the policy T steps in N lanes; the last result is what episodes ended: count, returns, lengths."""
+    curriculum = agent.curriculum
+    chances = curriculum.chances(carry.curriculum) if curriculum else None
 
-    def one(carry: Carry, key: PRNGKeyArray) -> tuple[Carry, tuple[Transition, Tally]]:
+    def one(carry: Carry, key: PRNGKeyArray) -> tuple[Carry, tuple[Transition, Tally, PyTree]]:
         k_act, k_env = jr.split(key)
         now = carry.timestep
         seen = lanes.privileged(env, carry.lanes)
         memory, action, extras = agent.act(carry.agent, carry.memory, now, k_act)
-        state, then = lanes.step(env, tasks, carry.lanes, action, k_env)
+        row = carry.lanes.row if curriculum else ()
+        state, then = lanes.step(env, tasks, carry.lanes, action, k_env, chances=chances)
         transition = Transition(
             now.obs, now.first, action, then.reward, then.discount, then.first, then.final_obs, seen, extras
         )
@@ -78,14 +83,18 @@ def rollout(
         ended = jax.tree.map(lambda x: jnp.where(then.first, x, 0), grown)
         tally = jax.tree.map(lambda x: jnp.where(then.first, 0, x), grown)
         carry = carry._replace(memory=memory, lanes=state, timestep=then, tally=tally)
-        return carry, (transition, ended)
+        return carry, (transition, ended, row)
 
     memory = carry.memory
-    carry, (transitions, ended) = jax.lax.scan(one, carry, jr.split(key, agent.unroll))
+    carry, (transitions, ended, row_t) = jax.lax.scan(one, carry, jr.split(key, agent.unroll))
     seen = lanes.privileged(env, carry.lanes)
     episodes = transitions.last.sum(dtype=jnp.int32)
     ended = (episodes, ended.total.sum(), ended.length.sum(dtype=jnp.int32))
-    return carry, Rollout(memory, transitions, carry.timestep, seen, carry.memory), ended
+    found = Rollout(memory, transitions, carry.timestep, seen, carry.memory)
+    if curriculum:
+        row_t = jnp.concatenate([row_t, carry.lanes.row[None]])
+        carry = carry._replace(curriculum=curriculum.update(carry.curriculum, row_t, found, carry.agent))
+    return carry, found, ended
 
 
 def iterate(agent: Agent, env: Env, tasks: PyTree, carry: Carry, key: PRNGKeyArray) -> tuple[Carry, Log]:
@@ -160,5 +169,5 @@ def place(carry: Carry, mesh: Mesh) -> Carry:
     """
     spread = NamedSharding(mesh, PartitionSpec("lanes"))
     copied = NamedSharding(mesh, PartitionSpec())
-    where: list[Any] = [copied, spread, spread, spread, spread, copied]
+    where: list[Any] = [copied, spread, spread, spread, spread, copied, copied]
     return jax.device_put(carry, Carry(*where))
