@@ -107,7 +107,7 @@ def read_state(game: str, state: str, folder: str = "") -> bytes:
     data = library().data
     path = str(Path(folder) / f"{state}.state") if folder else data.get_file_path(game, f"{state}.state")
     try:
-        with gzip.open(path, "rb") as file:
+        with gzip.open(path or f"{state}.state", "rb") as file:
             return file.read()
     except FileNotFoundError:
         raise unknown(f"save state of {game}", state, data.list_states(game)) from None

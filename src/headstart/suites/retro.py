@@ -136,7 +136,7 @@ def _suite(
     h, w = (games.SMALL, games.SMALL) if kwargs["obs"] == "pixels" else games.shape_of(kwargs["game"])
     shape = (h, w, kwargs["frames"] * (1 if kwargs["obs"] == "pixels" else 3))
     actions = len(games.COMBINATIONS[kwargs["actions"]])
-    spec = Spec(Box(shape, 0, 255, "uint8"), Discrete(actions), horizon, truncates=True)
+    spec = Spec(Box(shape, 0.0, 255.0, "uint8"), Discrete(actions), horizon, truncates=True)
     title = name if name == "retro-sonic" else f"retro:{kwargs['game']}"
     program = Program(
         title, "headstart.hosts.retro:RetroGame", kwargs, "reset", ((shape, "uint8"),), per_worker=1
