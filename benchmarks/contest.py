@@ -1,0 +1,135 @@
+"""What isolation costs: steps a second through the client and the sandbox, against the same environment in-process.
+
+python -m benchmarks.contest [STEPS]            -> benchmarks/results/contest.json
+
+`in process` calls the compiled game; `client` is an agent in bubblewrap that presses random buttons through client.py;
+`wire` is the same with a game that computes nothing and answers with blocks of the same size: the cost of the wire alone.
+Seconds are of the wall and of the processors, since other work may share the machine; compilation is not counted.
+"""
+
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.contest import client, sandbox
+from headstart.contest.environment import Game
+from headstart.contest.meter import Ledger
+from headstart.contest.sandbox import Cell, Limits, Running
+from headstart.contest.serving import Server
+from headstart.contest.wire import Channel, HungUpError
+
+RESULTS = Path(__file__).parent / "results" / "contest.json"
+AGENT = """
+import sys, time
+import numpy as np
+from headstart.contest import client
+lanes = client.connect(lanes=True)
+n, steps = lanes.num_envs, int(sys.argv[1])
+actions = np.random.default_rng(0).integers(0, 8, (steps, n)).astype(np.int32)
+lanes.reset()
+wall, cpu = time.perf_counter(), time.process_time()
+for action in actions:
+    lanes.step(action)
+print(time.perf_counter() - wall, time.process_time() - cpu)
+"""
+
+
+class Still(Game):
+    """Blocks of the platformer's size that cost nothing to make."""
+
+    def reset(self, t: int, which: np.ndarray) -> np.ndarray:
+        return self._still
+
+    def step(self, t: int, action: np.ndarray) -> np.ndarray:
+        return self._still
+
+    @property
+    def _still(self) -> np.ndarray:
+        return self._blank
+
+    def compile(self) -> None:
+        self._blank = np.zeros(self.outcome + self.block, np.uint8)
+
+
+def in_process(game: Game, steps: int) -> dict[str, float]:
+    """The compiled game called as the server calls it, with resets."""
+    actions = np.random.default_rng(0).integers(0, 8, (steps, game.n)).astype(np.int32)
+    game.reset(0, np.ones(game.n, bool))
+    wall, cpu = time.perf_counter(), time.process_time()
+    for t in range(steps):
+        _, ended = game.results(game.step(t, actions[t]))
+        if ended.any():
+            game.reset(t + 1, ended > 0)
+    return _rates(game.n * steps, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def through(game: Game, steps: int) -> dict[str, float]:
+    """The same through wire, meter and sandbox."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, run = Path(name) / "agent", Path(name) / "run"
+        folder.mkdir()
+        run.mkdir()
+        (folder / "agent.py").write_text(AGENT)
+        server = Server(game, Ledger(steps * game.n, game.n, game.spec.horizon), {"budget": steps * game.n})
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(run / "socket"))
+            listener.listen(1)
+            server.share(run / client.OBSERVATIONS)
+            command = ("python", "agent.py", str(steps))
+            running = Running(sandbox.choose(trusted=True), Cell(folder, run, command), Limits())
+            connection, _ = listener.accept()
+            cpu = time.process_time()
+            try:
+                server.serve(Channel(connection, lambda: None), lambda: None)
+            except HungUpError:
+                pass
+            ours = time.process_time() - cpu
+            connection.close()
+        said = running.output.text(30).split()
+        running.close()
+        server.close()
+    wall, theirs = map(float, said)
+    return _rates(game.n * steps, wall, ours + theirs) | {"server_cpu": ours, "agent_cpu": theirs}
+
+
+def _rates(steps: int, wall: float, cpu: float) -> dict[str, float]:
+    return {
+        "steps": steps,
+        "wall": wall,
+        "cpu": cpu,
+        "steps_per_second": steps / wall,
+        "steps_per_cpu_second": steps / cpu,
+    }
+
+
+def main() -> None:
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    found: list[dict[str, Any]] = []
+    for n in (1, 16):
+        for kind, make in (("platformer", Game), ("wire", Still)):
+            game = make("platformer:levels=practice", "practice-1", 0, n)
+            begun = time.perf_counter()
+            game.compile()
+            row: dict[str, Any] = {"lanes": n, "compile": round(time.perf_counter() - begun, 1)}
+            for repeat in range(3):
+                if kind == "platformer":
+                    found.append({"what": "in process", **row, "repeat": repeat, **in_process(game, steps)})
+                what = "client" if kind == "platformer" else "wire"
+                found.append({"what": what, **row, "repeat": repeat, **through(game, steps)})
+                for line in found[-2 if kind == "platformer" else -1 :]:
+                    print(json.dumps(line), flush=True)
+    machine = {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "affinity": len(os.sched_getaffinity(0))}
+    RESULTS.write_text(
+        json.dumps({"command": "python -m benchmarks.contest", "machine": machine, "rows": found}, indent=1)
+    )
+
+
+if __name__ == "__main__":
+    main()
