@@ -40,6 +40,13 @@ class Submission(NamedTuple):
     version: int
 
 
+class Film(NamedTuple):
+    """A film's kind, and whether it shows a level that only organisers may see."""
+
+    kind: str
+    hidden: bool
+
+
 _SUBMISSION = (
     t.submissions.c.id,
     t.submissions.c.contest,
@@ -207,6 +214,24 @@ class Store:
         mine = () if user is None else (t.submissions.c.user == user.id,)
         return self._submissions(t.submissions.c.contest == contest, *mine)
 
+    def score(self, key: str, board: Board) -> tuple[float | None, float | None]:
+        """A submission's score on a board and its standard error; None while there is none."""
+        p = t.standings.c
+        with self.database.read() as c:
+            row = c.execute(select(p.score, p.error).where(p.submission == key, p.board == board)).first()
+        return (None, None) if row is None else (row.score, row.error)
+
+    def film_of(self, key: str) -> Film | None:
+        """What is known of a film; levels given as text, and the final's, are hidden."""
+        query = (
+            select(t.films.c.kind, t.levels.c.content, t.levels.c.board)
+            .select_from(t.films.join(t.jobs).join(t.levels))
+            .where(t.films.c.id == key)
+        )
+        with self.database.read() as c:
+            row = c.execute(query).first()
+        return None if row is None else Film(row.kind, "\n" in row.content or row.board == "final")
+
     def withdraw(self, key: str, state: str, reason: str) -> None:
         """Take a submission off the board: "cancelled" by its author, or "disqualified". What ran is kept."""
         with self.database.write() as c:
@@ -265,4 +290,4 @@ def enqueue(
     touch(c, submission)
 
 
-__all__ = ["Store", "Submission", "enqueue"]
+__all__ = ["Film", "Store", "Submission", "enqueue"]

@@ -1,0 +1,394 @@
+"""`headstart contest serve | worker | admin | submit`: hold a contest, help to evaluate, send an agent in."""
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from headstart import _console
+from headstart.cli import parse
+from headstart.errors import RunError, UsageError
+
+_DATABASE = (
+    "HEADSTART_DATABASE"  # a database's address may hold a password, which no process list should show
+)
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Hold contests: web pages, JSON API and evaluation workers, in one command."""
+
+    data: Path
+    """the data folder: archives, films, keys, and SQLite's file; made if need be"""
+    host: str = "127.0.0.1"
+    """address to listen on; 0.0.0.0 for everybody who reaches this machine"""
+    port: int = 8000
+    """port to listen on"""
+    workers: int = 1
+    """evaluation workers on this machine; 0 where they run elsewhere"""
+    database: str = ""
+    """SQLAlchemy's address of a database, or in $HEADSTART_DATABASE; empty for SQLite in the data folder"""
+    upload: int = 64
+    """mebibytes an archive may have"""
+    behind_proxy: bool = False
+    """a reverse proxy on this machine ends https: believe it about addresses, and mark cookies as secure"""
+    trust_submissions: bool = False
+    """run submissions without a sandbox where there is none: only for code that you trust"""
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Evaluate submissions for a server; the token comes from $HEADSTART_TOKEN or a private file."""
+
+    server: str
+    """the server's address: http://HOST:PORT"""
+    token_file: Path | None = None
+    """a file that only you can read, with a worker's token"""
+    once: bool = False
+    """end when there is nothing to do"""
+    with_parent: bool = False
+    """end when the process that started this one does"""
+    trust_submissions: bool = False
+    """run submissions without a sandbox where there is none: only for code that you trust"""
+
+
+@dataclass(frozen=True)
+class SubmitOptions:
+    """Send an agent in, and follow its evaluation; the token comes from $HEADSTART_TOKEN or a private file."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """the agent's folder, with its submission.toml"""
+    server: str
+    """the server's address: http://HOST:PORT"""
+    contest: str = ""
+    """which contest; may be left out where there is one"""
+    name: str = ""
+    """what the board calls this agent; the folder's name if left out"""
+    token_file: Path | None = None
+    """a file that only you can read, with your token"""
+    follow: bool = True
+    """wait for the score"""
+    json: bool = False
+    """print the submission as JSON when it is over"""
+
+
+_Act = Literal[
+    "add-contest",
+    "add-user",
+    "audit",
+    "close",
+    "disable",
+    "disqualify",
+    "enable",
+    "export",
+    "final",
+    "hide-final",
+]
+_MoreActs = Literal["open", "rerun", "revoke", "schedule", "show-final", "status", "token", "users"]
+
+
+@dataclass(frozen=True)
+class AdminOptions:
+    """Make contests, users and tokens; open, close, run again, disqualify, export."""
+
+    what: Annotated[_Act | _MoreActs, tyro.conf.Positional]
+    """what to do"""
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """whom or what: a contest's file or name, a user, a submission"""
+    data: Path = Path("contest-data")
+    """the data folder"""
+    database: str = ""
+    """SQLAlchemy's address of a database, or in $HEADSTART_DATABASE; empty for SQLite in the data folder"""
+    role: Literal["contestant", "organiser", "worker"] = "contestant"
+    """of a new user"""
+    reference: bool = False
+    """a new user whose submissions are rows of reference, outside the ranks"""
+    days: float | None = None
+    """days a token is good for; without it until it is revoked"""
+    board: Literal["public", "final"] = "public"
+    """which board to export"""
+    reason: str = ""
+    """why a submission is disqualified"""
+    format: Literal["json", "csv"] = "json"
+    """of an export"""
+    json: bool = False
+    """print as JSON"""
+
+
+def token(file: Path | None) -> str:
+    """A token from a private file, or from the environment.
+
+    Raises:
+      UsageError: if the file cannot be read, or others can read it.
+    """
+    if file is None:
+        return os.environ.get("HEADSTART_TOKEN", "").strip()
+    try:
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            raise UsageError(f"{file} can be read by others; make it private with chmod 600 {file}.")
+        return file.read_text().strip()
+    except OSError as error:
+        raise UsageError(f"the token file {file} cannot be read ({error.strerror}).") from None
+
+
+def serve(args: list[str]) -> None:
+    """Hold contests until interrupted."""
+    options: ServeOptions = parse(ServeOptions, args, "contest serve")
+    from headstart.contest import sandbox
+    from headstart.contest.archive import Limits
+    from headstart.contest.server import ServeConfig
+    from headstart.contest.server import serve as run
+    from headstart.contest.web import ServerConfig
+
+    if not 0 < options.port < 65_536:
+        raise UsageError(f"a port is between 1 and 65535, not {options.port}.")
+    if options.workers > 0:
+        sandbox.choose(options.trust_submissions)
+    config = ServeConfig(
+        options.host, options.port, options.workers, options.trust_submissions, options.behind_proxy
+    )
+    limits = Limits(packed=options.upload << 20, unpacked=options.upload << 22)
+    print(f"http://{options.host}:{options.port}  (data in {options.data}; Ctrl-C ends it)", flush=True)
+    run(
+        options.data, _url(options.database), config, ServerConfig(limits=limits, secure=options.behind_proxy)
+    )
+
+
+def worker(args: list[str]) -> None:
+    """Evaluate submissions until interrupted."""
+    options: WorkerOptions = parse(WorkerOptions, args, "contest worker")
+    from headstart.contest import sandbox
+    from headstart.contest.evaluation import evaluate_submission
+    from headstart.contest.remote import Remote
+    from headstart.contest.worker import work, work_once
+
+    kind = sandbox.choose(options.trust_submissions)
+    remote, parent = Remote(options.server, token(options.token_file)), os.getppid()
+    if options.once:
+        while work_once(remote, evaluate_submission, kind):
+            pass
+        return
+    work(remote, evaluate_submission, kind, lambda: not options.with_parent or os.getppid() == parent)
+
+
+@contextmanager
+def _bar(title: str) -> Generator[Callable[[dict[str, Any]], None]]:
+    """Shows what the server says about a submission: a bar on a terminal, lines elsewhere."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True)) as bar:
+            line = bar.add_task(title, total=None)
+
+            def show(found: dict[str, Any]) -> None:
+                bar.update(
+                    line, total=found["budget"], completed=found["spent"], description=_told(title, found)
+                )
+
+            yield show
+        return
+    last = [""]
+
+    def tell(found: dict[str, Any]) -> None:
+        text = _told(title, found)
+        if text != last[0]:
+            print(text, file=sys.stderr, flush=True)
+        last[0] = text
+
+    yield tell
+
+
+def _told(title: str, found: dict[str, Any]) -> str:
+    public = [job for job in found["jobs"] if job["board"] == "public"]
+    ended = sum(job["state"] == "ended" for job in public)
+    return f"{title}: {found['state']}, {ended} of {len(public)} evaluations"
+
+
+def submit(args: list[str]) -> None:
+    """Send an agent in; ends with its score and a link."""
+    options: SubmitOptions = parse(SubmitOptions, args, "contest submit")
+    from urllib.parse import quote
+
+    from headstart.contest import archive
+    from headstart.contest.remote import Remote
+
+    data = archive.pack(options.folder)
+    remote = Remote(options.server, token(options.token_file))
+    slug = options.contest or _only_contest(remote)
+    title = options.name or options.folder.resolve().name
+    sent = remote.insist(
+        "POST", f"/contests/{slug}/submissions?name={quote(title)}", data, seconds=30.0
+    ).json()
+    link = remote.url + sent["url"]
+    print(f"sent as {sent['id']}: {link}", file=sys.stderr, flush=True)
+    found = sent
+    if options.follow:
+        with _bar(title) as tell:
+            found = remote.follow(sent["id"], tell)
+    if options.json:
+        print(json.dumps(found))
+    if options.follow and found["state"] != "scored":
+        raise RunError(f"the submission is {found['state']} ({found['reason']}); its logs are at {link}.")
+    if options.follow and not options.json:
+        error = "" if found["error"] is None else f" ± {found['error']:.1f}"
+        print(f"score {found['score']:.1f}{error}  {link}")
+
+
+def _only_contest(remote: Any) -> str:
+    """The one contest there is."""
+    found = [
+        contest["slug"] for contest in remote.insist("GET", "/contests", seconds=30.0).json()["contests"]
+    ]
+    if len(found) != 1:
+        raise UsageError(f"name the contest with --contest: {', '.join(found) or 'the server has none'}.")
+    return found[0]
+
+
+# the organiser's desk
+
+
+def _url(given: str) -> str:
+    return given or os.environ.get(_DATABASE, "")
+
+
+def _one(options: AdminOptions, what: str) -> str:
+    if len(options.names) != 1:
+        raise UsageError(f"headstart contest admin {options.what} needs {what}.")
+    return options.names[0]
+
+
+def _people(options: AdminOptions, store: Any) -> Any:
+    """What is done about users."""
+    if options.what == "users":
+        return store.users.every()
+    name = _one(options, "one user's name")
+    if options.what == "add-user":
+        user = store.users.add(name, options.role, options.reference)
+        return {"user": name, "role": user.role, "token": store.users.new_token(user, options.days)}
+    user = store.users.named(name)
+    if options.what == "token":
+        return {"user": name, "role": user.role, "token": store.users.new_token(user, options.days)}
+    if options.what == "revoke":
+        return {"user": name, "revoked": store.users.revoke_tokens(user)}
+    store.users.disable(name, options.what == "disable")
+    return {"user": name, "disabled": options.what == "disable"}
+
+
+def _contest(options: AdminOptions, store: Any) -> Any:
+    """What is done about contests."""
+    from headstart.contest import board, contests
+
+    if options.what == "add-contest":
+        contest = contests.read(Path(_one(options, "a contest's TOML file")))
+        store.add_contest(contest)
+        return {"contest": contest.slug, "levels": len(contest.public), "final": len(contest.final)}
+    slug = _one(options, "one contest's name")
+    states = {"open": "open", "close": "closed", "schedule": "scheduled"}
+    if options.what in states:
+        store.set_state(slug, states[options.what])
+        return {"contest": slug, "state": states[options.what]}
+    if options.what == "final":
+        return {"contest": slug, "started": store.start_final(slug, board.counted(store, slug))}
+    store.show_final(slug, options.what == "show-final")
+    return {"contest": slug, "final_shown": options.what == "show-final"}
+
+
+def _submission(options: AdminOptions, store: Any) -> Any:
+    """What is done about submissions."""
+    one = store.submission(_one(options, "one submission's id"))
+    if options.what == "rerun":
+        store.rerun(one.id)
+    else:
+        store.withdraw(one.id, "disqualified", options.reason or "by the organiser")
+    return {"submission": one.id, "state": store.submission(one.id).state}
+
+
+def _export(options: AdminOptions, store: Any) -> None:
+    """Print a board, with every submission and evaluation of the contest where it is JSON."""
+    from headstart.contest import board
+
+    slug = _one(options, "one contest's name")
+    found = board.standing(store, slug, options.board)
+    if options.format == "csv":
+        print(board.to_csv(found), end="")
+        return
+    every = [
+        one._asdict() | {"jobs": [j._asdict() for j in board.jobs(store, one.id)]}
+        for one in store.submissions(slug)
+    ]
+    print(json.dumps(board.to_json(found) | {"submissions": every}))
+
+
+def _status(store: Any) -> Any:
+    now = store.database.clock()
+    found = [
+        {
+            "contest": c.slug,
+            "open": c.is_open(now),
+            "submissions": len(store.submissions(c.slug)),
+            "budget": c.budget,
+        }
+        for c in map(store.contest, store.contests())
+    ]
+    return [row | {f"jobs {state}": n for state, n in store.queue.waiting().items()} for row in found]
+
+
+_PEOPLE = {"add-user", "disable", "enable", "revoke", "token", "users"}
+_ASKING = {"audit", "export", "status", "users"}
+
+
+def admin(args: list[str]) -> None:
+    """Do one thing at the organiser's desk."""
+    options: AdminOptions = parse(AdminOptions, args, "contest admin")
+    from headstart.contest.store import Store
+
+    store = Store(options.data, _url(options.database))
+    try:
+        if options.what == "export":
+            _export(options, store)
+            return
+        if options.what in ("audit", "status"):
+            found = store.audits() if options.what == "audit" else _status(store)
+        elif options.what in _PEOPLE:
+            found = _people(options, store)
+        else:
+            found = (_submission if options.what in ("disqualify", "rerun") else _contest)(options, store)
+        if options.what not in _ASKING:
+            store.audit("command line", f"{options.what} {' '.join(options.names)}")
+    finally:
+        store.close()
+    _print(options, found)
+
+
+def _print(options: AdminOptions, found: Any) -> None:
+    rows: Sequence[dict[str, Any]] = found if isinstance(found, list) else [found]
+    if options.json:
+        print(json.dumps(found))
+    elif isinstance(found, dict):
+        for key, value in found.items():
+            print(f"{key}: {value}")
+        if "token" in found:
+            print("the token is shown this once; its owner keeps it in a private file.", file=sys.stderr)
+    elif rows:
+        _console.table(options.what, list(rows[0]), [[str(v) for v in row.values()] for row in rows])
+
+
+__all__ = [
+    "AdminOptions",
+    "ServeOptions",
+    "SubmitOptions",
+    "WorkerOptions",
+    "admin",
+    "serve",
+    "submit",
+    "token",
+    "worker",
+]
