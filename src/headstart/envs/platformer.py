@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8, UInt32
 
 from headstart.envs import platformer_movers as movers
 from headstart.envs.platformer_body import FINISHED, PLAYING, Body, Buttons, Scene, World
 from headstart.envs.platformer_level import MOST
 from headstart.envs.platformer_physics import frame
+from headstart.envs.platformer_pixels import SIDE, Atlas, picture
 from headstart.envs.platformer_sight import SPACE, TilesObs, feelings, window
 from headstart.envs.platformer_table import Levels, PlatformerTask
 from headstart.types import Box, Discrete, Spec, Step
@@ -74,7 +76,8 @@ def _fallen(stepped: Int[Array, " planks"], clock: Int[Array, ""]) -> UInt32[Arr
 class Platformer:
     """The game on the levels of a table.
 
-    Observations are `TilesObs`: a window of planes around the player, and what its body feels.
+    Observations are `TilesObs`, a window of planes around the player and what its body feels; or, with an atlas, a
+    picture `[84, 84, channels]`, uint8.
     """
 
     levels: Levels
@@ -84,10 +87,15 @@ class Platformer:
     """probability that a new action begins one frame late"""
     horizon: int = HORIZON
     """steps an episode lasts at most"""
+    atlas: Atlas | None = None
+    """what pixels are drawn from, of one channel or three; None for tiles"""
 
     @property
     def spec(self) -> Spec:
-        return Spec(SPACE, Discrete(8), self.horizon, reward=Box((), -_PROGRESS, _PROGRESS + _BONUS))
+        seen = SPACE
+        if self.atlas is not None:
+            seen = Box((SIDE, SIDE, self.atlas.channels), 0.0, 255.0, np.uint8)
+        return Spec(seen, Discrete(8), self.horizon, reward=Box((), -_PROGRESS, _PROGRESS + _BONUS))
 
     def reset(self, task: PlatformerTask, key: PRNGKeyArray) -> PlatformerState:
         del key
@@ -158,8 +166,12 @@ class Platformer:
         bonus = jnp.where(after.body.status == FINISHED, _BONUS * (1.0 - late), 0.0)
         return _PROGRESS * gained.astype(jnp.float32) / length + bonus
 
-    def observe(self, task: PlatformerTask, state: PlatformerState) -> TilesObs:
+    def observe(
+        self, task: PlatformerTask, state: PlatformerState
+    ) -> TilesObs | UInt8[Array, "side side channels"]:
         fallen = _fallen(state.stepped, state.clock)
+        if self.atlas is not None:
+            return picture(self.levels, self.atlas, task, state.body, state.world, fallen, state.clock)
         planes = window(self.levels, task, state.body, state.world, fallen, state.clock)
         left = 1.0 - state.clock.astype(jnp.float32) / jnp.float32(self.horizon * FRAMES)
         return TilesObs(planes, feelings(state.body, state.world, left))

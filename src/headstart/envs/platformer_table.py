@@ -62,6 +62,8 @@ class Levels:
     enemies: UInt32[Array | np.ndarray, "M E 2"]
     platforms: UInt32[Array | np.ndarray, "M P 2"]
     """what moves, packed, from left to right, then entries that are nowhere"""
+    zones: Int[Array | np.ndarray, " M"]
+    """each level's zone, by its place in `ZONES`: what it looks like; no part of the task, since it plays the same"""
 
 
 def number(column: UInt32[Array, "*n"], what: str) -> Int[Array, "*n"]:
@@ -143,6 +145,7 @@ def stack(levels: Sequence[Level]) -> Levels:
         platforms=np.stack(
             [_movers(level.platforms, MOST["platforms"] + NEAR["platforms"]) for level in levels]
         ),
+        zones=np.array([list(ZONES).index(level.zone) for level in levels], np.int32),
     )
 
 

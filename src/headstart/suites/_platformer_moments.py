@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from headstart.envs.platformer import PlatformerState
 from headstart.envs.platformer_body import FINISHED, LOST
+from headstart.envs.platformer_frames import StackedState
 from headstart.envs.platformer_zones import SUB
 from headstart.envs.trial import TrialState
 
@@ -75,7 +76,8 @@ def _moment(state: PlatformerState, episode: int) -> Moment:
 def moments(states: Any) -> list[Moment]:
     """The moments of an episode or a trial: states with leaves `[T, ...]`."""
     states = jax.tree.map(np.asarray, states)
-    inner: PlatformerState = states.inner if isinstance(states, TrialState) else states
+    episode: Any = states.inner if isinstance(states, TrialState) else states
+    inner: PlatformerState = episode.inner if isinstance(episode, StackedState) else episode
     n = len(inner.clock)
     episodes = np.asarray(states.episode) if isinstance(states, TrialState) else np.zeros(n, int)
     return [_moment(jax.tree.map(lambda leaf, t=t: leaf[t], inner), int(episodes[t])) for t in range(n)]

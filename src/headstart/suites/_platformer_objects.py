@@ -54,7 +54,7 @@ class Objects:
                     self._tile(canvas, tile, number, (c, r), (c * TILE - left, r * TILE - top), story)
         for mover in self.level.platforms:
             x, y = position(mover, now.clock)
-            board = _platform(*self.theme.ledge)
+            board = moving_platform(*self.theme.ledge)
             paste(canvas, board, round(x) - 24 - left, round(y) - top)
         for number, mover in enumerate(self.level.enemies):
             self._enemy(canvas, camera, number, mover, story)
@@ -79,7 +79,7 @@ class Objects:
         elif tile == "%":
             gone = _column(self.places["%"], number)
             if not now.smashed >> gone & 1:
-                paste(canvas, _cracked(*self.theme.stone, place[1] % 2), x, y)
+                paste(canvas, cracked(*self.theme.stone, place[1] % 2), x, y)
             else:
                 age = _age(story, lambda m: m.smashed >> gone & 1)
                 _debris(canvas, x + 8, y + 8, age, ramp(self.theme.stone[1]), number)
@@ -93,12 +93,12 @@ class Objects:
             pad = sheet()["spring"].turned(1 if tile == "}" else 3)
             paste(canvas, pad, x if tile == "}" else x + 5, y)
         elif tile == "G":
-            _goal(canvas, at, now)
+            flag(canvas, at, now.clock, now.finished)
         elif tile in "pqr":
             down = bool(now.pressed >> "pqr".index(tile) & 1)
             paste(canvas, _switch("pqr".index(tile), down), x, y + 9)
         elif not now.pressed >> "PQR".index(tile) & 1:
-            paste(canvas, _gate("PQR".index(tile), int(now.clock // 6) % 4), x, y)
+            paste(canvas, gate("PQR".index(tile), int(now.clock // 6) % 4), x, y)
         else:
             age = _age(story, lambda m: m.pressed >> "PQR".index(tile) & 1)
             _burst(canvas, x + 8, y + 8, age, COLOURS["PQR".index(tile)], 9.0)
@@ -180,7 +180,7 @@ def _debris(canvas: np.ndarray, x: int, y: int, age: float, shades: np.ndarray, 
 
 
 @cache
-def _platform(kind: str, name: str) -> Cutout:
+def moving_platform(kind: str, name: str) -> Cutout:
     """A moving platform: a ledge with a jet under it."""
     board = ledge(kind, name, 48, 10)
     rgb, solid = np.zeros((15, 48, 3), np.uint8), np.zeros((15, 48), bool)
@@ -195,7 +195,7 @@ def _platform(kind: str, name: str) -> Cutout:
 
 
 @cache
-def _cracked(kind: str, name: str, odd: int) -> Cutout:
+def cracked(kind: str, name: str, odd: int) -> Cutout:
     """A block of wall that looks as if it would not stand a blow."""
     del kind
     shades = np.stack([mix(shade, colour("e8dcc0"), 0.28) for shade in ramp(name)])
@@ -232,7 +232,7 @@ def _switch(number: int, down: bool) -> Cutout:
 
 
 @cache
-def _gate(number: int, phase: int) -> Cutout:
+def gate(number: int, phase: int) -> Cutout:
     """Three bars of light that run upwards."""
     shades = ramp(COLOURS[number])
     y, x = np.mgrid[:TILE, :TILE]
@@ -242,7 +242,7 @@ def _gate(number: int, phase: int) -> Cutout:
     return Cutout(shades[np.where(bar, index, 0)], np.ones((TILE, TILE), bool))
 
 
-def _goal(canvas: np.ndarray, at: tuple[int, int], now: Moment) -> None:
+def flag(canvas: np.ndarray, at: tuple[int, int], clock: float, finished: bool) -> None:
     """A tall post with a chequered flag in the wind, golden once it has been reached."""
     x, foot = at[0] + 1, at[1] + TILE
     top = foot - 62
@@ -250,11 +250,11 @@ def _goal(canvas: np.ndarray, at: tuple[int, int], now: Moment) -> None:
     for k, shade in enumerate((0, 5, 4, 2, 0)):
         _strip(canvas, x + k, top, foot, iron[shade])
     for k in range(34):
-        wave = round(2.2 * np.sin(now.clock / 7.0 - k / 5.0) * min(k / 8.0, 1.0))
+        wave = round(2.2 * np.sin(clock / 7.0 - k / 5.0) * min(k / 8.0, 1.0))
         for j in range(22):
             dark = (k // 6 + j // 6) % 2 == 0
             tint = colour("ff8f3f") if dark else colour("fff7e2")
-            if now.finished:
+            if finished:
                 tint = colour("ffd23f") if dark else colour("fff7e2")
             tint = mix(tint, colour("1b1b33"), 1.0 if j in (0, 21) or k == 33 else 0.18 * (k // 4 % 3 == 1))
             _strip(canvas, x + 5 + k, top + 3 + j + wave, top + 4 + j + wave, tint)
