@@ -15,13 +15,16 @@ import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
 from headstart.envs.platformer import Platformer
+from headstart.envs.platformer_frames import Stacked
 from headstart.envs.platformer_level import Level
 from headstart.envs.platformer_table import Levels, PlatformerTask, stack, tasks_of
 from headstart.envs.trial import Trial
 from headstart.errors import UsageError
 from headstart.suites._platformer_levels import generated, shipped
 from headstart.suites._platformer_pictures import pictures
+from headstart.suites._platformer_sheet import atlas
 from headstart.tasks import Role, Suite, Table
+from headstart.types import Env
 
 _Set = Literal["paper", "contest", "practice", "generated"]
 
@@ -76,31 +79,37 @@ def platformer(
     backtracking: bool = False,
     sticky: float = 0.25,
     episodes: int = 0,
+    frames: int = 1,
 ) -> Suite:
     """Side-scrolling speed runs; score: the mean return of an episode, at most 10 000.
 
     Args:
       levels: what is tested on: "paper" (11 levels), "contest" (11 hand-made ones of new zones), "practice" (5 rough
         ones), each with the 47 training levels; or "generated" for training and testing on generated levels.
-      obs: "tiles", a window of planes around the player.
+      obs: "tiles", a window of planes around the player; "grey" or "rgb", pictures of 84 x 84 pixels.
       backtracking: whether going back is free: the reward is then the increase of the farthest progress.
       sticky: probability that a new action begins one frame late.
       episodes: 0 for single episodes; more for trials of so many episodes of one level (RL²).
+      frames: pictures in one observation, the newest last; more than one only of pixels.
     """
     if levels not in get_args(_Set):
         raise UsageError(
             f"the platformer has paper, contest, practice and generated levels, not '{levels}'; choose one of these."
         )
-    if obs != "tiles":
+    if obs not in ("tiles", "grey", "rgb"):
+        raise UsageError(f"the platformer is seen as tiles, grey or rgb, not '{obs}'; choose one of these.")
+    if frames < 1 or (frames > 1 and obs == "tiles"):
         raise UsageError(
-            f"the platformer is seen as tiles, not '{obs}'; its pixels are not drawn for agents yet."
+            f"an observation has at least one picture, and more than one only of pixels (grey, rgb), not {frames} of {obs}."
         )
     if not 0.0 <= sticky <= 1.0:
         raise UsageError(f"sticky is a probability between 0 and 1, not {sticky}.")
     if episodes < 0:
         raise UsageError(f"a trial has at least one episode, not {episodes}; 0 is for single episodes.")
     shelf = _shelf(levels)
-    env = Platformer(shelf.levels, backtracking, sticky)
+    pixels = None if obs == "tiles" else atlas(obs == "grey")
+    env: Env = Platformer(shelf.levels, backtracking, sticky, atlas=pixels)
+    env = Stacked(env, frames) if frames > 1 else env
     return Suite(
         "platformer",
         Trial(env, episodes) if episodes else env,
