@@ -54,7 +54,7 @@ class ContestError(RuntimeError):
 
 
 class OverError(ContestError):
-    """The evaluation is over."""
+    """It is over."""
 
 
 class BudgetSpentError(OverError):
@@ -278,7 +278,7 @@ class Connection:
         self._socket.close()
 
 
-_OK: dict[str, Any] = {"ok": True}
+_OK = {"ok": True}
 _OK_BYTES = pack(_OK)
 _RESET = message({"do": "reset"})
 _STEP = pack({"do": "step"})
@@ -322,10 +322,10 @@ class Lanes:
         self.left -= n
         reward = np.frombuffer(body, np.float32, n).copy()
         ended = np.frombuffer(body, np.uint8, n, 4 * n).copy()
-        return self._observed(body[self.connection.outcome :]), reward, ended, {"left": self.left}
+        return self._observed(body), reward, ended, {"left": self.left}
 
     def _observed(self, body: memoryview) -> Any:
-        block = body if self.connection.shared is None else self.connection.shared
+        block = self.connection.shared or body[self.connection.outcome :]
         arrays = {leaf.name: leaf.of(block).copy() for leaf in self.connection.leaves}
         return arrays.get("", arrays)  # the array itself, where there is one without a name
 
