@@ -47,6 +47,8 @@ ACTIONS = 15
 _QT = ("libQt5Core.so.5", "libQt5Gui.so.5")
 _WASTE = 4
 """levels of a range, for each one of the table, that an episode may begin on to be begun again"""
+_PLAIN = {"use_backgrounds": False, "use_monochrome_assets": True, "restrict_themes": True}
+"""draws what is where and nothing else: levels of one layout look the same whatever they are dressed in"""
 _TRIES = 5000
 """resets after which a level that never comes up counts as missing"""
 
@@ -93,7 +95,7 @@ def require() -> None:
         ) from error
 
 
-def _pool(game: Game, n: int, seed: int, start: int, levels: int, threads: int) -> Any:
+def _pool(game: Game, n: int, seed: int, start: int, levels: int, threads: int, plain: bool = False) -> Any:
     require()
     registration = importlib.import_module("envpool.registration")
     importlib.import_module("envpool.procgen.registration")
@@ -105,6 +107,7 @@ def _pool(game: Game, n: int, seed: int, start: int, levels: int, threads: int) 
         start_level=start,
         num_levels=levels,
         channel_first=False,
+        **(_PLAIN if plain else {}),
     )
 
 
@@ -121,12 +124,13 @@ class _Group:
         self.level = np.zeros(len(self.lanes), np.int32)
 
     def begin(self, which: Int[np.ndarray, " k"]) -> UInt8[np.ndarray, "k 64 64 3"]:
-        """First observations of new episodes in some of the group's lanes."""
+        """First observations of new episodes in some of the group's lanes, in rising order."""
         obs = np.zeros((len(which), 64, 64, 3), np.uint8)
         left = np.arange(len(which))
         while left.size:
             seen, info = self._pool.reset(which[left].astype(np.int32))
-            obs[left], level = seen, np.asarray(info["level_seed"])
+            order = np.argsort(info["env_id"])  # as `which` is
+            obs[left], level = np.asarray(seen)[order], np.asarray(info["level_seed"])[order]
             self.level[which[left]] = level
             wrong = [self._allowed is not None and int(one) not in self._allowed for one in level]
             left = left[np.array(wrong, bool)]
@@ -240,8 +244,12 @@ class ProcgenLanes:
         self._groups = []
 
 
-def first_frames(game: Game, levels: Sequence[int], seed: int = 0) -> dict[int, bytes]:
-    """What is seen first of each level; the levels are neighbours.
+def first_frames(game: Game, levels: Sequence[int], plain: bool = False) -> dict[int, bytes]:
+    """What is seen first of each level.
+
+    Args:
+      levels: neighbours.
+      plain: without backgrounds and themes, so that levels of the same layout look the same.
 
     Raises:
       UsageError: if Procgen is not installed.
@@ -249,7 +257,7 @@ def first_frames(game: Game, levels: Sequence[int], seed: int = 0) -> dict[int, 
     """
     low, high = min(levels), max(levels) + 1
     wanted, found = set(levels), dict[int, bytes]()
-    pool = _pool(game, 16, seed, low, high - low, 1)
+    pool = _pool(game, 16, 0, low, high - low, 1, plain)
     for _ in range(_TRIES):
         obs, info = pool.reset()
         for frame, level in zip(np.asarray(obs), info["level_seed"].tolist(), strict=True):

@@ -1,8 +1,8 @@
 """Procgen (Cobbe et al. 2020, arXiv:1912.01588): 16 games whose levels are drawn by a program, `procgen:coinrun`.
 
 The standard setting trains on 200 levels (easy mode; 500 in hard) and tests on levels never seen. Level numbers do not keep
-the two apart: in several games different numbers draw the same level. So a valid or test level whose first picture is that
-of a training level (or of another valid or test level) is dropped; what remains shows something new at first sight.
+the two apart: in several games different numbers draw the same level, differently dressed. So a valid or test level whose
+first picture, drawn plain, is that of a training level (or of another valid or test level) is passed over for the next.
 """
 
 from functools import cache
@@ -25,6 +25,8 @@ _AT: dict[Role, int] = {"train": 0, "valid": 1 << 20, "test": 1 << 21}
 _VALID = 32
 _MOST = 2000
 """training levels whose first pictures are looked at in reasonable time"""
+_BLOCKS = 16
+"""how many times as many levels are looked at, at most, as are wanted"""
 
 
 class Range(NamedTuple):
@@ -83,16 +85,32 @@ def fresh(frames: dict[int, bytes], known: set[bytes]) -> list[int]:
     return kept
 
 
+def _unlike(game: Game, at: int, size: int, known: set[bytes]) -> list[int]:
+    """The first `size` levels from `at` on that look like nothing known; `known` grows.
+
+    Raises:
+      UsageError: if there are not so many among sixteen times as many.
+    """
+    kept: list[int] = []
+    for block in range(_BLOCKS):
+        low = at + block * size
+        kept += fresh(host.first_frames(game, range(low, low + size), plain=True), known)
+        if len(kept) >= size:
+            return kept[:size]
+    raise UsageError(
+        f"only {len(kept)} of {_BLOCKS * size} levels of {game.name} look new at first sight; ask for fewer than {size}."
+    )
+
+
 @cache
 def _tables(game: Game, start: int, train: int, test: int) -> dict[Role, Table]:
     """The levels of every role."""
     numbers = range(start, start + train)
-    known = set(host.first_frames(game, numbers).values())
+    known = set(host.first_frames(game, numbers, plain=True).values())
     levels: dict[Role, list[int]] = {"train": list(numbers)}
     wanted: tuple[tuple[Role, int], ...] = (("valid", _VALID), ("test", test))
     for role, size in wanted:
-        at = _AT[role]
-        levels[role] = fresh(host.first_frames(game, range(at, at + size)), known)
+        levels[role] = _unlike(game, _AT[role], size, known)
     return {
         role: Table(tuple(f"level-{n}" for n in found), Levels(np.array(found, np.int32)))
         for role, found in levels.items()
@@ -116,7 +134,7 @@ def procgen(
       mode: "easy" or "hard".
       num_levels: how many training levels there are.
       start_level: the first of them.
-      test_levels: how many test levels there are before those that look like others are dropped.
+      test_levels: how many test levels there are.
       threads: of the simulator; 0 for as many as there are cores.
       halves: parts of the lanes that take turns; 2 computes the actions of one while the other is simulated.
       stale: updates that the acting weights may be behind; 1 simulates while the agent learns.

@@ -1,0 +1,298 @@
+"""Runs over Ray: a cluster of several nodes, one of them killed in the middle, and the table is that of one process."""
+
+import contextlib
+import dataclasses
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from headstart import suites
+from headstart.agents.ppo import PPOConfig
+from headstart.errors import RunError, UsageError
+from headstart.nets.actor_critic import NetworkConfig
+from headstart.protocol import fanout, transfer
+from headstart.protocol.adaptation import adapt
+from headstart.protocol.contenders import AdaptOptions, Contender, Plan, Run, plan_of
+from headstart.results import Result
+
+SUITE = suites.suite("bandit:arms=3,pulls=4")
+CONFIG = PPOConfig(NetworkConfig(torso=(4,), memory="gru", memory_size=4), unroll=6, epochs=1, minibatches=1)
+OPTIONS = AdaptOptions(budget=100, lanes=2, seeds=(0, 1), points=3)
+SCRATCH = Contender("scratch", "ppo", CONFIG)
+MAIN = [sys.executable, "-m", "headstart.cli"]
+
+
+def plan() -> Plan:
+    return plan_of(SUITE, SUITE.split("test", 3), SCRATCH, OPTIONS)
+
+
+def test_a_plan_travels_as_bytes_and_is_made_once() -> None:
+    """What a worker does, in this process: the same results, bit for bit."""
+    blob = fanout._pack(plan(), "")
+    assert fanout._unpacked(blob) is fanout._unpacked(bytes(bytearray(blob)))
+    runs = [Run(2, 1), Run(0, 0)]
+    there = [fanout._play(blob, [run])[0] for run in runs]
+    here = {(r.facts["row"], r.seed): r for r in adapt(SUITE, SCRATCH, OPTIONS, plan().split)}
+    assert [run for run, _ in there] == runs
+    assert [result.scores for _, result in there] == [here[run].scores for run in runs]
+    assert [result.curve for _, result in there] == [here[run].curve for run in runs]
+
+
+def test_only_a_suite_that_has_a_name_travels() -> None:
+    with pytest.raises(UsageError, match="no suite called 'my-own'"):
+        fanout._pack(plan()._replace(suite=dataclasses.replace(SUITE, name="my-own")), "")
+
+
+def test_a_worker_of_another_version_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = fanout.results.versions()
+    monkeypatch.setattr(fanout.results, "versions", lambda: versions | {"jax": "0.0"})
+    blob = fanout._pack(plan(), "other")
+    monkeypatch.undo()
+    with pytest.raises(RunError, match="a Ray worker has another jax than the machine that asks"):
+        fanout._play(blob, [Run(0, 0)])
+
+
+def same(a: list[Result], b: list[Result]) -> bool:
+    """Whether two tables are the same to the last bit, whoever made them."""
+    strip = [[dataclasses.replace(r, commit="", command="") for r in table] for table in (a, b)]
+    return strip[0] == strip[1]
+
+
+class Raylike:
+    """What `_spread` uses of Ray, in this process: tasks run when they are asked for, the last first."""
+
+    class exceptions:  # noqa: N801
+        class RayError(Exception): ...
+
+        class RayTaskError(RayError):
+            def __init__(self, cause: Exception) -> None:
+                super().__init__(str(cause))
+                self.cause = cause
+
+    def __init__(self, lost: int | None = None) -> None:
+        self.lost, self.asked, self.cancelled = lost, list[dict[str, Any]](), list[int]()
+        self.tasks: dict[int, Any] = {}
+
+    def remote(self, **needs: Any) -> Any:
+        self.asked.append(needs)
+
+        def submit(function: Any, *args: Any) -> int:
+            self.tasks[len(self.tasks)] = lambda: function(*args)
+            return len(self.tasks) - 1
+
+        return lambda function: SimpleNamespace(remote=lambda *args: submit(function, *args))
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def wait(self, references: list[int], num_returns: int) -> tuple[list[int], list[int]]:
+        return references[-num_returns:], references[:-num_returns]
+
+    def get(self, reference: int) -> Any:
+        if reference == self.lost:
+            raise self.exceptions.RayError("The worker died unexpectedly. And more.")
+        try:
+            return self.tasks[reference]()
+        except Exception as error:
+            raise self.exceptions.RayTaskError(error) from error
+
+    def cancel(self, reference: int, force: bool) -> None:
+        assert force
+        self.cancelled.append(reference)
+
+
+def spread_by(ray: Raylike) -> Any:
+    return lambda plan, runs, command: fanout._spread(ray, plan, runs, command, gpus=0.25)
+
+
+def test_a_table_played_elsewhere_is_the_table_played_here(tmp_path: Path) -> None:
+    ray, seen = Raylike(), list[Result]()
+    here = adapt(SUITE, SCRATCH, OPTIONS, plan().split)
+    options = dataclasses.replace(OPTIONS, run=tmp_path)
+    there = adapt(SUITE, SCRATCH, options, plan().split, seen.append, spread=spread_by(ray))
+    assert same(there, here)
+    assert [(r.facts["row"], r.seed) for r in seen] == [(2, 1), (2, 0), (1, 1), (1, 0), (0, 1), (0, 0)]
+    assert ray.asked == [{"num_cpus": 1, "num_gpus": 0.25, "max_retries": 5}]
+    assert ray.cancelled == []
+    again = Raylike()
+    assert same(adapt(SUITE, SCRATCH, options, plan().split, spread=spread_by(again)), here)
+    assert again.tasks == {}  # what is kept is not played again
+
+
+def test_a_run_lost_for_good_ends_the_others_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    ray, options = Raylike(lost=3), dataclasses.replace(OPTIONS, run=tmp_path)
+    message = (
+        r"row 1, seed 1 of scratch was lost 6 times with its Ray worker \(The worker died unexpectedly\)"
+    )
+    with pytest.raises(RunError, match=message):
+        adapt(SUITE, SCRATCH, options, plan().split, spread=spread_by(ray))
+    assert ray.cancelled == [0, 1, 2]
+    assert len(list(tmp_path.rglob("*.result.json"))) == 2
+
+
+def test_a_worker_s_own_error_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise UsageError("the disk of the worker is on fire.")
+
+    monkeypatch.setattr(fanout, "play_group", refuse)
+    with pytest.raises(UsageError, match=r"^the disk of the worker is on fire"):
+        adapt(SUITE, SCRATCH, OPTIONS, plan().split, spread=spread_by(Raylike()))
+
+
+@contextlib.contextmanager
+def answering_with(reply: bytes) -> Iterator[str]:
+    """The address of something that says one thing to whoever calls."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                line, _ = listener.accept()
+                with line:
+                    line.recv(100)
+                    line.sendall(reply)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_an_address_nobody_answers_is_one_sentence_quickly() -> None:
+    begun = time.monotonic()
+    with pytest.raises(
+        UsageError, match=r"nobody answers at the Ray address 127.0.0.1:\d+ \(Connection refused"
+    ):
+        fanout._knock(f"127.0.0.1:{free_port()}")
+    with pytest.raises(UsageError, match=r"nobody answers at the Ray address ray://nobody\.invalid:10001"):
+        fanout._knock("ray://nobody.invalid:10001")
+    assert time.monotonic() - begun < 20.0
+
+
+def test_what_answers_but_is_no_ray_is_refused() -> None:
+    for reply in (b"HTTP/1.0 400 Bad Request\r\n\r\n", b""):
+        with answering_with(reply) as address, pytest.raises(UsageError, match="is no Ray head"):
+            fanout._knock(address)
+    with answering_with(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])) as address:
+        fanout._knock(address)
+
+
+@pytest.mark.parametrize("address", ["", "somewhere", "host:port", "10.0.0.1:99999", "http://a:1/x"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(UsageError, match=r"a Ray address is host:port, ray://host:port or auto, not"):
+        fanout._knock(address)
+
+
+def test_wrong_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        pytest.raises(UsageError, match="give --fanout ray as well"),
+        fanout.opened("here", "127.0.0.1:6379"),
+    ):
+        pass
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"needs the extra `ray`: pip install"), fanout.opened("ray"):
+        pass
+
+
+def test_the_command_ends_with_one_sentence_and_code_2(tmp_path: Path) -> None:
+    words = [
+        "transfer",
+        "--suite",
+        "bandit",
+        "--agents",
+        "random",
+        "--fanout",
+        "ray",
+        "--run",
+        str(tmp_path / "run"),
+    ]
+    command = [*MAIN, *words, "--ray-address", f"127.0.0.1:{free_port()}"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("headstart: nobody answers at the Ray address")
+    assert ran.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+class Nodes:
+    """A Ray cluster on this machine: a head that plays nothing, and node processes of one core each."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "include_dashboard": False, "no_monitor": True, **self._own()}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = [self.add(), self.add()]
+
+    def _own(self) -> dict[str, Any]:
+        """Ports that are free now: a node that has to ask its agents for theirs gives up on a busy machine."""
+        names = (
+            "metrics_agent_port",
+            "dashboard_agent_listen_port",
+            "runtime_env_agent_port",
+            "metrics_export_port",
+        )
+        rest = {"object_store_memory": 80_000_000, "include_log_monitor": False}
+        return {name: free_port() for name in names} | rest
+
+    def add(self) -> Any:
+        return self.cluster.add_node(num_cpus=1, **self._own())
+
+    def kill(self) -> None:
+        """A node process and its workers, at once."""
+        self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "300")
+    found = Nodes()
+    yield found
+    found.cluster.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_a_node_is_killed_in_the_middle_and_the_table_is_complete_and_identical(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    base = transfer.TransferOptions(
+        suite="cartpole",
+        agents=("random", "ppo"),
+        budget=20_000,
+        seeds=4,
+        tasks=3,
+        lanes=2,
+        run=tmp_path / "here",
+    )
+    configs = {"ppo": PPOConfig(NetworkConfig(torso=(4,)), unroll=8, epochs=1, minibatches=1)}
+    alone = transfer.transfer(base, configs=configs)
+    seen: list[Result] = []
+
+    def watch(result: Result) -> None:
+        seen.append(result)
+        if len(seen) == 14:  # of 24: two of PPO's runs have been played
+            nodes.kill()
+
+    spread = dataclasses.replace(base, fanout="ray", ray_address=nodes.cluster.address, run=tmp_path / "ray")
+    found = transfer.transfer(spread, transfer.Watch(result=watch), configs=configs)
+    assert len(nodes.nodes) == 1
+    assert len(found) == len(seen) == 24
+    assert same(found, alone)
+    assert len(list((tmp_path / "ray" / "runs").rglob("*.result.json"))) == 24
