@@ -85,12 +85,19 @@ def has_rom(game: str) -> bool:
 
 
 def require(games: set[str]) -> None:
-    """Refuse to play games whose ROM is not there.
+    """Refuse to play games whose ROM is not there, or is another one.
 
     Raises:
-      UsageError: for the first such game, with what to do.
+      UsageError: for such a game, with what to do.
     """
-    missing = [game for game in sorted(games) if not has_rom(full_name(game))]
+    names = sorted({full_name(game) for game in games})
+    missing = [game for game in names if not has_rom(game)]
+    for game in names:
+        if game not in missing and library().data.verify_hash(game):
+            raise UsageError(
+                f"the ROM that lies where {game}'s should is another one, so that its save states would not fit; run "
+                "`headstart roms import FOLDER` with the right one (`headstart roms list` shows its hash)."
+            )
     if missing:
         raise UsageError(
             f"there is no ROM of {' or '.join(missing)}; headstart ships none: put your own into a folder and run "
@@ -196,6 +203,10 @@ class RetroGame(gymnasium.Env[Any, Any]):
             raise UsageError(
                 f"the save state {state} is not the one its task was made with (its SHA-256 begins with "
                 f"{hashlib.sha256(begin).hexdigest()[:16]}, not {sha})."
+            )
+        if begin and not self._emulator.em.set_state(begin):
+            raise UsageError(
+                f"the emulator refuses the save state {state} of {game}; it is another console's or version's."
             )
         self._emulator.initial_state = begin
         self._playing = (game, state)
