@@ -173,7 +173,7 @@ def test_an_image_goes_through_convolutions() -> None:
     assert not np.allclose(y, see({"image": image, "speed": -jnp.ones(2)}))
 
 
-@pytest.mark.parametrize(("shape", "size"), [((84, 84, 4), 7 * 7 * 32), ((30, 40, 3), 4 * 7 * 32)])
+@pytest.mark.parametrize(("shape", "size"), [((84, 84, 4), 7 * 7 * 64), ((30, 40, 3), 4 * 7 * 32)])
 def test_the_convolutions_strides_go_by_the_images_size(shape: tuple[int, ...], size: int) -> None:
     torso = Torso(jr.key(0), Box(shape, 0.0, 255.0, np.uint8), (), "relu")
     seen = jax.eval_shape(torso, jax.ShapeDtypeStruct(shape, np.uint8))

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from headstart.nets import memories, torsos
 from headstart.nets.memories import MemoryName
+from headstart.nets.vision import Vision
 from headstart.ops.distributions import Categorical, DiagNormal, Distribution, MultiCategorical
 from headstart.types import Box, Discrete, Foresight, Memory, MultiDiscrete, Space, Spec
 
@@ -24,6 +25,8 @@ class NetworkConfig:
     """units of each dense layer between the observation and the memory or heads"""
     activation: Literal["tanh", "relu", "silu"] = "tanh"
     """nonlinearity of the torso and of the critic's own layers"""
+    vision: Vision = "nature"
+    """what images of 64 pixels and more go through before the torso's dense layers"""
     memory: MemoryName = "none"
     """what carries features through time"""
     memory_size: int = 256
@@ -75,7 +78,7 @@ class ActorCritic(eqx.Module):
     def __init__(self, key: PRNGKeyArray, spec: Spec, config: NetworkConfig) -> None:
         k_torso, k_critic, k_memory, k_actor, k_mlp, k_policy, k_value = jr.split(key, 7)
         recurrent = config.memory != "none"
-        self.torso = torsos.Torso(k_torso, spec.obs, config.torso, config.activation)
+        self.torso = torsos.Torso(k_torso, spec.obs, config.torso, config.activation, config.vision)
         self.memory = None
         self.critic_torso = None
         size = self.torso.size
@@ -85,7 +88,9 @@ class ActorCritic(eqx.Module):
             )
             size = config.memory_size
         elif not config.shared:
-            self.critic_torso = torsos.Torso(k_critic, spec.obs, config.torso, config.activation)
+            self.critic_torso = torsos.Torso(
+                k_critic, spec.obs, config.torso, config.activation, config.vision
+            )
         self.foresight = config.privileged and isinstance(spec.privileged, Foresight)
         view = spec.privileged.view if self.foresight else spec.privileged
         self.privileged = tuple(jax.tree.leaves(view)) if config.privileged else ()

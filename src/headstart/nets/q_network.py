@@ -19,6 +19,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from headstart.nets.torsos import Torso
+from headstart.nets.vision import Vision
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class QNetworkConfig:
 
     hidden: tuple[int, ...] = (512, 512)
     """units of each dense layer between the observation (or the convolutions, for images) and the heads"""
+    vision: Vision = "nature"
+    """what images of 64 pixels and more go through before the dense layers"""
     sigma: float = 0.5
     """σ_0: a noisy layer of p inputs begins with σ = σ_0 / √p"""
 
@@ -100,7 +103,7 @@ class QNetwork(eqx.Module):
         noisy: bool = True,
     ) -> None:
         k_encoder, *keys = jr.split(key, len(config.hidden) + 2)
-        self.encoder = Torso(k_encoder, spaces, (), "relu")
+        self.encoder = Torso(k_encoder, spaces, (), "relu", config.vision)
         sizes = (self.encoder.size, *config.hidden, (actions + dueling) * atoms)
         plain = len(config.hidden) - 1
         self.layers = tuple(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from headstart.nets.vision import Conv, Vision
 from headstart.types import Box, Discrete, MultiDiscrete, Space
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -87,32 +88,6 @@ def flat_size(spaces: tuple[Space, ...]) -> int:
     return sum(map(_space_size, spaces))
 
 
-class Conv(eqx.Module):
-    """A small strided convolution stack for images `[H, W, C]`: 8x8/4, 4x4/2, 3x3/1 (Mnih et al. 2015) where they fit,
-    with fewer strides for images under 64 pixels."""
-
-    layers: tuple[eqx.nn.Conv2d, ...]
-    size: int = eqx.field(static=True)
-
-    def __init__(
-        self, key: PRNGKeyArray, shape: tuple[int, ...], channels: tuple[int, ...] = (16, 32, 32)
-    ) -> None:
-        h, w, c = shape
-        kernels = ((8, 4), (4, 2), (3, 1)) if min(h, w) >= 64 else ((4, 2), (3, 2), (3, 1))
-        layers: list[eqx.nn.Conv2d] = []
-        for k, (kernel, stride), o in zip(jr.split(key, 3), kernels, channels, strict=True):
-            layers.append(eqx.nn.Conv2d(c, o, kernel, stride, key=k))
-            h, w, c = (h - kernel) // stride + 1, (w - kernel) // stride + 1, o
-        self.layers = tuple(layers)
-        self.size = h * w * c
-
-    def __call__(self, image: Array) -> Float[Array, " f"]:
-        x = jnp.moveaxis(image, -1, 0).astype(jnp.float32) / 255.0
-        for layer in self.layers:
-            x = jax.nn.relu(layer(x))
-        return x.reshape(-1)
-
-
 class Torso(eqx.Module):
     """Any observation to features: images through `Conv`, everything else flattened, then an `MLP` over the whole."""
 
@@ -121,12 +96,19 @@ class Torso(eqx.Module):
     spaces: tuple[Space, ...] = eqx.field(static=True)
     size: int = eqx.field(static=True)
 
-    def __init__(self, key: PRNGKeyArray, spaces: PyTree, widths: tuple[int, ...], activation: str) -> None:
+    def __init__(
+        self,
+        key: PRNGKeyArray,
+        spaces: PyTree,
+        widths: tuple[int, ...],
+        activation: str,
+        vision: Vision = "nature",
+    ) -> None:
         k_conv, k_mlp = jr.split(key)
         leaves = jax.tree.leaves(spaces)
         images = [leaf for leaf in leaves if _is_image(leaf)]
         self.convs = tuple(
-            Conv(k, leaf.shape) for k, leaf in zip(jr.split(k_conv, len(images)), images, strict=True)
+            Conv(k, leaf.shape, vision) for k, leaf in zip(jr.split(k_conv, len(images)), images, strict=True)
         )
         flat = sum(_space_size(leaf) for leaf in leaves if not _is_image(leaf))
         entering = flat + sum(conv.size for conv in self.convs)
