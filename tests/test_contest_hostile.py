@@ -108,7 +108,7 @@ def test_the_verdict_says_what_happened(tmp_path, code, status, message):
 
 
 def test_a_slow_message_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(wire.Channel.__init__, "__defaults__", (0.6,))
+    monkeypatch.setattr(wire, "STALL", 0.6)
     verdict = evaluate(tmp_path, "for byte in STEP:\n    wire.sendall(bytes([byte]))\n    time.sleep(0.5)")
     assert (verdict.status, verdict.message) == ("refused", "a message was begun and not completed.")
 

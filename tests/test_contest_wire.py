@@ -35,10 +35,11 @@ def game():
 
 
 @pytest.fixture
-def pair():
+def pair(monkeypatch):
+    monkeypatch.setattr(wire, "STALL", 0.6)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield Channel(ours, lambda: None, stall=0.6), theirs
+        yield Channel(ours, lambda: None), theirs
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])

@@ -278,7 +278,7 @@ class Connection:
         self._socket.close()
 
 
-_OK = {"ok": True}
+_OK: dict[str, Any] = {"ok": True}
 _OK_BYTES = pack(_OK)
 _RESET = message({"do": "reset"})
 _STEP = pack({"do": "step"})

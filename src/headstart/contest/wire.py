@@ -50,8 +50,8 @@ class Channel:
     `tick` is called every half second while the channel waits; it raises to stop waiting.
     """
 
-    def __init__(self, connection: socket.socket, tick: Callable[[], None], stall: float = STALL) -> None:
-        self._socket, self._tick, self._stall = connection, tick, stall
+    def __init__(self, connection: socket.socket, tick: Callable[[], None]) -> None:
+        self._socket, self._tick = connection, tick
         self._buffer = bytearray(PREFIX.size + MOST_REQUEST + 1)
         self._view = memoryview(self._buffer)
         timeout = struct.pack("ll", 0, int(TICK * 1e6))  # in the kernel: one system call a message
@@ -71,7 +71,7 @@ class Channel:
             read = self._read(got)
             if read < 0:
                 self._tick()
-                if got and time.monotonic() - begun > self._stall:
+                if got and time.monotonic() - begun > STALL:
                     raise MalformedError("a message was begun and not completed.")
                 continue
             if read == 0:
@@ -137,7 +137,7 @@ class Channel:
                 sent = self._socket.sendmsg(parts)
             except (BlockingIOError, InterruptedError):
                 self._tick()
-                if time.monotonic() - begun > self._stall:
+                if time.monotonic() - begun > STALL:
                     raise MalformedError("an answer was not read.") from None
             except OSError:
                 raise HungUpError from None
