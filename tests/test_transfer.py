@@ -28,7 +28,7 @@ def options(run: Path, **changes: object) -> TransferOptions:
         tasks=2,
         lanes=2,
         train_steps=256,
-        train_tasks=3,
+        train_tasks=(3,),
         train_lanes=4,
         trial=2,
         snapshots=2,
@@ -67,7 +67,7 @@ def test_a_prior_is_chosen_by_how_it_adapts_to_valid_tasks(played: tuple[Path, l
     assert found[4].prior["steps"] == chosen["steps"]
     assert found[4].prior["tasks"] == 3
     assert found[0].prior is None
-    kept = {path.name for path in (run / "priors" / "ppo" / "priors").iterdir()}
+    kept = {path.name for path in (run / "priors" / "ppo-3-tasks" / "priors").iterdir()}
     assert kept == {"000000000128.npz", "000000000256.npz"}
 
 
@@ -87,7 +87,7 @@ def test_what_is_there_is_not_done_again(
 
 def test_a_prior_of_ones_own_is_fine_tuned(played: tuple[Path, list[Result]], tmp_path: Path) -> None:
     run, _ = played
-    stored = str(run / "priors" / "ppo" / "priors" / "000000000256.npz")
+    stored = str(run / "priors" / "ppo-3-tasks" / "priors" / "000000000256.npz")
     own = options(tmp_path, agents=(stored, f"{stored}-frozen"), seeds=1)
     tuned = transfer.transfer(own)
     assert [r.agent for r in tuned[::2]] == ["000000000256.npz", "000000000256.npz-frozen"]

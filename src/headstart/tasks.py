@@ -110,6 +110,15 @@ class Table(NamedTuple):
     tasks: PyTree
 
 
+class Expert(NamedTuple):
+    """The best that is known of a suite's tasks: what to do, one action after another."""
+
+    tape: Callable[[str], Int[np.ndarray, " steps"] | None]
+    """the actions for a task, by its label; None where no way is known"""
+    env: Env
+    """single episodes of the suite's environment without its luck, which a tape cannot answer to"""
+
+
 @dataclass(frozen=True)
 class Suite:
     """An environment, the distribution of its tasks, and how a score is computed.
@@ -129,6 +138,8 @@ class Suite:
     about: str = ""
     tables: Mapping[Role, Table] = field(default_factory=dict[Role, Table], repr=False)
     """all the tasks there are of a role, where they were made (levels drawn by hand, say); the others are drawn"""
+    expert: Expert | None = field(default=None, repr=False)
+    """the best known way through each task, where such ways are kept: a mark on the scale"""
 
     def most(self, role: Role) -> int | None:
         """How many tasks of a role there are; None where there is no end of them."""

@@ -1,6 +1,7 @@
 """What the policy-gradient family shares: acting with an `ActorCritic`, advantages, steps of gradient."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -23,6 +24,20 @@ class LearnerState(NamedTuple):
     network: ActorCritic
     optimiser: PyTree
     steps: Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class Aids:
+    """What helps a learner that starts from a prior (`agents.fine_tuning`); steps are the environment's, of all lanes."""
+
+    kickstart: float = 0.0
+    """weight, at first, of the divergence from the prior's policy, in units of the loss a nat; 0 has no teacher"""
+    kickstart_steps: int = 0
+    """environment steps over which that weight falls linearly to nothing; 0 keeps it"""
+    warm_up_steps: int = 0
+    """environment steps over which the step size rises linearly from nothing"""
+    fresh_heads: bool = False
+    """whether the last layers of actor and critic begin anew"""
 
 
 def adopt(fresh: LearnerState, trained: LearnerState) -> LearnerState:
@@ -161,6 +176,11 @@ def annealed(steps: Int[Array, ""], anneal_steps: int, anneal_to: float) -> Floa
         return jnp.float32(1.0)
     progress = jnp.minimum(steps.astype(jnp.float32) / anneal_steps, 1.0)
     return 1.0 - (1.0 - anneal_to) * progress
+
+
+def warmed(steps: Int[Array, ""], warm_up_steps: int) -> Float[Array, ""]:
+    """The share of the step size reached by so many steps: rising linearly to 1."""
+    return jnp.minimum(steps.astype(jnp.float32) / warm_up_steps, 1.0)
 
 
 def optimiser(max_grad_norm: float) -> optax.GradientTransformation:

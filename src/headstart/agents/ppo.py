@@ -91,10 +91,20 @@ class Batch(NamedTuple):
     advantage: Array
     target: Array
     privileged: PyTree
+    teacher: PyTree
+    """what the prior would have done, where one kickstarts (`agents.fine_tuning`); else None"""
 
 
-def ppo(spec: Spec, config: PPOConfig) -> Agent:
-    """PPO for any observation and action space."""
+class Rates(NamedTuple):
+    """The step size and the weights of the loss's terms, as they stand at an update."""
+
+    lr: Float[Array, ""]
+    entropy_bonus: Float[Array, ""]
+    kickstart: Float[Array, ""]
+
+
+def ppo(spec: Spec, config: PPOConfig, aids: pg.Aids = pg.Aids()) -> Agent:  # noqa: B008 (frozen)
+    """PPO for any observation and action space; `aids` are for one that starts from a prior (`agents.fine_tuning`)."""
     adam = pg.optimiser(config.max_grad_norm)
     recurrent = config.network.memory != "none"
 
@@ -112,10 +122,11 @@ def ppo(spec: Spec, config: PPOConfig) -> Agent:
         estimate = pg.advantages(state.network, rollout, state.moments, config.gamma, config.lam)
         moments = state.moments.update(estimate.target, 0.05) if config.standardise_values else state.moments
         steps, t_n = rollout.transitions, rollout.transitions.reward.shape
-        left = pg.annealed(state.steps, config.anneal_steps, config.anneal_to)
+        count = state.steps + t_n[0] * t_n[1]
         batch = Batch(
             *(steps.obs, steps.first, steps.action, steps.extras.log_prob, estimate.advantage),
             *((estimate.target - moments.centre) / moments.scale, steps.privileged),
+            steps.extras.teacher if aids.kickstart else None,
         )
         if not recurrent:
             batch = jax.tree.map(lambda x: x.reshape(1, t_n[0] * t_n[1], *x.shape[2:]), batch)
@@ -126,15 +137,28 @@ def ppo(spec: Spec, config: PPOConfig) -> Agent:
         order = _orders(key, config.epochs, lanes).reshape(config.epochs * config.minibatches, -1)
 
         # for each epoch, for each minibatch of lanes: maximise the surrogate
-        learner = (state.network, state.optimiser)
-        (network, opt_state), metrics = _descend(adam, config, learner, batch, rollout.memory, order, left)
-        count = state.steps + t_n[0] * t_n[1]
+        learner, rates = (state.network, state.optimiser), _rates(config, aids, state.steps, count)
+        (network, opt_state), metrics = _descend(adam, config, learner, batch, rollout.memory, order, rates)
         return PPOState(network, opt_state, moments, count), jax.tree.map(jnp.mean, metrics)
 
     def adopt(fresh: PPOState, trained: PPOState) -> PPOState:
         return fresh._replace(network=trained.network, moments=trained.moments)
 
-    return Agent(init, pg.memory(spec, config.network), act, update, adopt, unroll=config.unroll, learns=True)
+    def advantage(state: PPOState, rollout: Rollout) -> Float[Array, "T n"]:
+        return pg.advantages(state.network, rollout, state.moments, config.gamma, config.lam).advantage
+
+    memory = pg.memory(spec, config.network)
+    return Agent(init, memory, act, update, adopt, config.unroll, learns=True, advantage=advantage)
+
+
+def _rates(config: PPOConfig, aids: pg.Aids, steps: Int[Array, ""], count: Int[Array, ""]) -> Rates:
+    """The rates of the update that learns from the steps up to `count`, the last of which began at `steps`."""
+    left = pg.annealed(steps, config.anneal_steps, config.anneal_to)
+    lr = config.lr * left
+    if aids.warm_up_steps:
+        lr = lr * pg.warmed(count, aids.warm_up_steps)
+    kickstart = aids.kickstart * pg.annealed(steps, aids.kickstart_steps, 0.0)
+    return Rates(lr, config.entropy_bonus * left, kickstart)
 
 
 def _orders(key: PRNGKeyArray, epochs: int, n: int) -> Int[Array, "epochs n"]:
@@ -158,7 +182,7 @@ def _descend(
     batch: Batch,
     memory: Memory,
     order: Int[Array, "steps rows"],
-    left: Float[Array, ""],
+    rates: Rates,
 ) -> tuple[tuple[ActorCritic, PyTree], Metrics]:
     """A gradient step for each row of `order`, which names the lanes of a minibatch."""
 
@@ -168,10 +192,10 @@ def _descend(
         network, _ = back(*vectors)
         part = jax.tree.map(lambda x: x[:, rows], batch)
         start = jax.tree.map(lambda x: x[rows], memory)
-        gradient, metrics = jax.grad(_loss, has_aux=True)(network, part, start, config, left)
+        gradient, metrics = jax.grad(_loss, has_aux=True)(network, part, start, config, rates)
         gradient, _ = ravel_pytree(gradient)
         weights, opt_state = vectors
-        vectors = pg.descend(adam, gradient, opt_state, weights, config.lr * left)
+        vectors = pg.descend(adam, gradient, opt_state, weights, rates.lr)
         return vectors, metrics | {"grad_norm": optax.tree.norm(gradient)}
 
     vectors, metrics = jax.lax.scan(step, (weights, opt_state), order)
@@ -179,9 +203,9 @@ def _descend(
 
 
 def _loss(
-    network: ActorCritic, batch: Batch, memory: Memory, config: PPOConfig, left: Array
+    network: ActorCritic, batch: Batch, memory: Memory, config: PPOConfig, rates: Rates
 ) -> tuple[Float[Array, ""], Metrics]:
-    """-(min(ρ Â, clip(ρ, 1-ε, 1+ε) Â) - c_v (v - G)² + c_h H), averaged over the minibatch."""
+    """-(min(ρ Â, clip(ρ, 1-ε, 1+ε) Â) - c_v (v - G)² + c_h H - c_k KL(prior || π)), averaged over the minibatch."""
     policy, value = pg.evaluate(network, memory, batch.obs, batch.first, batch.privileged)
     log_ratio = policy.log_prob(batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
@@ -190,7 +214,7 @@ def _loss(
     surrogate = jnp.minimum(ratio * advantage, clipped * advantage).mean()
     value_error = 0.5 * ((value - batch.target) ** 2).mean()
     entropy = policy.entropy().mean()
-    loss = -surrogate + config.value_cost * value_error - config.entropy_bonus * left * entropy
+    loss = -surrogate + config.value_cost * value_error - rates.entropy_bonus * entropy
     metrics = {
         "loss": loss,
         "value_error": value_error,
@@ -198,6 +222,9 @@ def _loss(
         "kl": (ratio - 1.0 - log_ratio).mean(),
         "clipped": (jnp.abs(ratio - 1.0) > config.clip).astype(jnp.float32).mean(),
     }
+    if batch.teacher is not None:
+        apart = batch.teacher.kl(policy).mean()
+        return loss + rates.kickstart * apart, metrics | {"from_prior": apart}
     return loss, metrics
 
 

@@ -162,13 +162,14 @@ class ReportOptions:
 def report(args: list[str]) -> None:
     """Make a page from stored results."""
     options: ReportOptions = parse(ReportOptions, args, "report")
-    from headstart.reports import page
+    from headstart.reports import filmed, page
 
     if not options.results:
         raise UsageError("a report needs at least one result file or folder: --results FOLDER.")
     found = [result for path in options.results for result in results.load_all(path)]
     titled = partial(page.report, title=options.title) if options.title else page.report
-    written = titled(found, options.out, command="headstart report " + shlex.join(args))
+    films = filmed.found(options.results)
+    written = titled(found, options.out, command="headstart report " + shlex.join(args), films=films)
     print(json.dumps(page.summary(found)) if options.json else f"report written to {written}")
 
 

@@ -1,11 +1,15 @@
 """`headstart transfer`: how much faster does an agent learn an unseen task because it has learned others?"""
 
+import dataclasses
 import json
 import shlex
 import sys
 from collections.abc import Callable
+from typing import Annotated, Any
 
-from headstart import _console, results
+import tyro
+
+from headstart import _console, agents, results
 from headstart.cli import parse
 from headstart.protocol.training import Progress
 from headstart.protocol.transfer import TransferOptions, Watch
@@ -13,14 +17,53 @@ from headstart.protocol.transfer import transfer as play
 from headstart.results import Result
 
 
+def _learners(args: list[str]) -> list[str]:
+    """The learners among the contenders of a command line that have settings, each once."""
+    named: list[str] = list(TransferOptions.agents)
+    for i, arg in enumerate(args):
+        if arg == "--agents":
+            rest = args[i + 1 :]
+            stop = next((j for j, word in enumerate(rest) if word.startswith("--")), len(rest))
+            named = rest[:stop]
+        elif arg.startswith("--agents="):
+            named = [arg.partition("=")[2]]
+    bare = [name.removesuffix("-frozen").removesuffix("-joint") for name in named]
+    known = [name for name in dict.fromkeys(bare) if name in agents.REGISTRY]
+    return [name for name in known if dataclasses.fields(agents.entry(name).config)]
+
+
+def _options(args: list[str]) -> tuple[Any, list[str]]:
+    """The command's options: transfer's own, and each learner's settings under its name."""
+    learners, settings = _learners(args), list[Any]()
+    for name in learners:
+        config = agents.entry(name).config
+        settings.append((name.replace("-", "_"), type(config), dataclasses.field(default=config)))
+    kind: Any = dataclasses.make_dataclass("Settings", settings, frozen=True)
+    kind.__doc__ = "Settings of the learners, each under its name."
+    fields = [
+        (
+            "options",
+            Annotated[TransferOptions, tyro.conf.arg(name="")],
+            dataclasses.field(default_factory=TransferOptions),
+        ),
+        ("settings", kind, dataclasses.field(default_factory=kind)),
+        ("json", bool, dataclasses.field(default=False)),
+    ]
+    command = dataclasses.make_dataclass("Transfer", fields, frozen=True)
+    command.__doc__ = "Train priors, adapt to unseen tasks, compare. `--json` prints the results as JSON."
+    return parse(command, args, "transfer"), learners
+
+
 def transfer(args: list[str]) -> None:
     """Train priors, adapt to unseen tasks, compare; a line a finished run, then a table."""
-    quiet = "--json" in args
-    rest = [arg for arg in args if arg != "--json"]
-    options: TransferOptions = parse(TransferOptions, rest, "transfer")
-    watch = Watch() if quiet else Watch(_training(), _say)
-    found = play(options, watch, command="headstart transfer " + shlex.join(args))
-    if quiet:
+    from headstart.reports import films
+
+    chosen, learners = _options(args)
+    options: TransferOptions = chosen.options
+    configs = {name: getattr(chosen.settings, name.replace("-", "_")) for name in learners}
+    watch = Watch(film=films.keep) if chosen.json else Watch(_training(), say, films.keep)
+    found = play(options, watch, command="headstart transfer " + shlex.join(args), configs=configs)
+    if chosen.json:
         print(json.dumps([results.to_json(result) for result in found]))
         return
     show(found)
@@ -37,7 +80,7 @@ def _training() -> Callable[[str, Progress], None]:
     return show
 
 
-def _say(result: Result) -> None:
+def say(result: Result) -> None:
     """One line for a run that is done."""
     if result.scores:
         said = f"{result.scores[0]:10.2f} over {result.facts['episodes']:,} episodes"
@@ -70,4 +113,4 @@ def show(found: list[Result]) -> None:
         print(group["headline"])
 
 
-__all__ = ["show", "transfer"]
+__all__ = ["say", "show", "transfer"]

@@ -1,7 +1,7 @@
 """Adapt a contender to one unseen task at a time under a budget, and score the whole of the learning.
 
     for each task, for each seed:                                    side by side
-        state ← a fresh agent's, or the prior's
+        state ← a fresh agent's, or the prior's                      (of several priors the one that plays best, if wanted)
         while the meter allows:
             a chunk of updates on the device (none of weights, if the contender is frozen)
         score ← mean return of all episodes that ended               (Nichol et al. 2018, arXiv:1804.03720)
@@ -11,15 +11,11 @@ whether `update` may change what it left. A run is a function of its contender, 
 played again to the same end, so that finished runs are all there is to keep on disk.
 """
 
-import dataclasses
-import math
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
@@ -27,101 +23,39 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from headstart import agents, results, suites
+from headstart import results, suites
 from headstart.budget import Budget, Meter
-from headstart.errors import RunError, UsageError
+from headstart.errors import BudgetSpentError, RunError, UsageError
 from headstart.loops import either, jit
+from headstart.protocol.contenders import (
+    AdaptOptions,
+    Contender,
+    Plan,
+    Run,
+    label,
+    place,
+    plan_of,
+    still,
+)
+from headstart.protocol.films import Footage, Scenes
+from headstart.protocol.outcomes import Piece, Story, of_one, outcome, unplayed
 from headstart.protocol.priors import Prior
-from headstart.results import Curve, Result
+from headstart.results import Result
 from headstart.tasks import Split, Suite
-from headstart.types import Agent
+
+Films = list[dict[str, Any]]
+"""what a result says of the films that show its run"""
 
 
-@dataclass(frozen=True)
-class Contender:
-    """Who adapts: a learner, from scratch or with a prior, whose weights may or may not learn on the test task."""
+class Audience(NamedTuple):
+    """Who is told of every result as it is there, and who makes films of runs, if anybody does."""
 
-    name: str
-    agent: str
-    """name in the registry of agents"""
-    config: Any
-    prior: Prior | None = None
-    frozen: bool = False
-    """whether weights stay as they are: zero-shot, or, where the agent has a memory, learning in context"""
-    notes: dict[str, Any] = field(default_factory=dict)
-    """what a result is to say of how the prior was chosen"""
+    result: Callable[[Result], None] = lambda _: None
+    film: Callable[[Footage], Films] | None = None
 
 
-@dataclass(frozen=True)
-class AdaptOptions:
-    """How contenders adapt."""
-
-    budget: int = 1_000_000
-    """steps on each task, summed over lanes"""
-    lanes: int = 8
-    """environments of a task that one run advances together"""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """a run of every task for each"""
-    points: int = 50
-    """of the learning curve"""
-    together: int = 0
-    """runs in one program; 0 chooses: one on a CPU (a thread each), all of a contender's on an accelerator"""
-    run: Path | None = None
-    """folder that keeps every finished run; what is there already is not run again"""
-
-    def __post_init__(self) -> None:
-        for name in ("lanes", "points"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is at least 1, not {getattr(self, name)}.")
-        if not self.seeds:
-            raise UsageError("there is at least one seed.")
-        Budget(self.budget)
-
-
-class Run(NamedTuple):
-    """One adaptation: row of the split, and seed."""
-
-    row: int
-    seed: int
-
-
-class _Plan(NamedTuple):
-    suite: Suite
-    split: Split
-    contender: Contender
-    agent: Agent
-    options: AdaptOptions
-    updates: int
-
-    @property
-    def steps_per_update(self) -> int:
-        return self.options.lanes * self.agent.unroll
-
-
-def label(split: Split, row: int) -> str:
-    """What a split's task is called."""
-    return split.labels[row] if split.labels else f"task-{row}"
-
-
-def _plan(suite: Suite, split: Split, contender: Contender, options: AdaptOptions) -> _Plan:
-    if split.size is None:
-        raise UsageError("one adapts to a finite set of tasks; give its size.")
-    prior = contender.prior
-    if prior is not None and (shared := set(prior.seen) & set(split.digests)):
-        raise UsageError(
-            f"prior {contender.name} was trained on {len(shared)} of the {split.size} tasks it is to be tested on "
-            f"({split.role} of {suite.name}); train one on other tasks."
-        )
-    agent = agents.entry(contender.agent).build(suite.env.spec, contender.config)
-    if contender.frozen:
-        agent = Agent(agent.init, agent.memory, agent.act, adopt=agent.adopt, unroll=agent.unroll)
-    updates = options.budget // (options.lanes * agent.unroll)
-    if updates < 1:
-        raise UsageError(
-            f"a budget of {options.budget} steps is less than one update of {contender.name}: {options.lanes} lanes x "
-            f"{agent.unroll} steps; give more steps or fewer lanes."
-        )
-    return _Plan(suite, split, contender, agent, options, updates)
+Spread = Callable[[Plan, Sequence[Run], str], Iterator[tuple[Run, Result]]]
+"""`spread(plan, runs, command)` plays runs somewhere else (`protocol.fanout`) and yields them as they finish."""
 
 
 def adapt(
@@ -129,16 +63,18 @@ def adapt(
     contender: Contender,
     options: AdaptOptions | None = None,
     split: Split | None = None,
-    watch: Callable[[Result], None] = lambda _: None,
+    watch: Callable[[Result], None] | Audience = lambda _: None,
     command: str = "",
+    spread: Spread | None = None,
 ) -> list[Result]:
     """Adapt a contender to every task of a split with every seed.
 
     Args:
       suite: a suite or its name.
       split: the tasks; None for the suite's test split.
-      watch: called with every result as it is there, also with those found in the folder.
+      watch: called with every result as it is there, also with those found in the folder; or an `Audience`.
       command: what results name as their origin.
+      spread: plays the runs somewhere else, those apart that are filmed; None plays them in this process.
 
     Returns:
       A result a run, by task, then seed; `facts` names the task. A run that failed has no scores and its reason in `facts`.
@@ -149,20 +85,27 @@ def adapt(
     """
     suite = suites.suite(suite) if isinstance(suite, str) else suite
     split = suite.split("test") if split is None else split
-    plan = _plan(suite, split, contender, options or AdaptOptions())
+    audience = watch if isinstance(watch, Audience) else Audience(watch)
+    if either.is_foreign(suite.env):
+        audience = audience._replace(film=None)  # which replays a run in a compiled program
+    plan = plan_of(suite, split, contender, options or AdaptOptions())
     wanted = [Run(row, seed) for row in range(split.size or 0) for seed in plan.options.seeds]
     found: dict[Run, Result] = {}
     for run in wanted:
-        kept = _kept(plan, run)
+        kept = _kept(plan, run, audience.film is not None)
         if kept is not None:
             found[run] = kept
-            watch(kept)
+            audience.result(kept)
+    missing = [run for run in wanted if run not in found]
+    away = [run for run in missing if spread and not (audience.film and plan.filmed(run))]
+    here = [run for run in missing if run not in away]
+    elsewhere = spread(plan, away, command) if spread and away else ()
     try:
-        for run, result in _played(plan, [run for run in wanted if run not in found], command):
+        for run, result in chain(elsewhere, _played(plan, here, audience.film, command)):
             found[run] = result
             if plan.options.run:
-                results.save(result, _path(plan, run))
-            watch(result)
+                results.save(result, place(plan, run))
+            audience.result(result)
     except KeyboardInterrupt:
         kept = f"kept in {plan.options.run}: the same call goes on" if plan.options.run else "done, none kept"
         raise RunError(
@@ -171,32 +114,33 @@ def adapt(
     return [found[run] for run in wanted]
 
 
-def _path(plan: _Plan, run: Run) -> Path:
-    assert plan.options.run is not None
-    name = re.sub(r"[^\w.-]+", "-", f"{label(plan.split, run.row)}-seed{run.seed}")
-    folder = plan.options.run / plan.contender.name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{name}.result.json"
-
-
-def _kept(plan: _Plan, run: Run) -> Result | None:
-    """The result of this run in the folder, if it is there.
+def _kept(plan: Plan, run: Run, film: bool) -> Result | None:
+    """The result of this run in the folder, if it is there, with its films if they are wanted.
 
     Raises:
       UsageError: if it is of another experiment.
     """
-    if plan.options.run is None or not _path(plan, run).exists():
+    if plan.options.run is None or not place(plan, run).exists():
         return None
-    path = _path(plan, run)
+    path = place(plan, run)
     (kept,) = results.load_all(path)
-    wanted = _unplayed(plan, run, "")
-    for what in ("suite", "fingerprint", "config", "budget", "prior"):
+    wanted = unplayed(plan, run, "")
+    for what in ("suite", "fingerprint", "config", "budget"):
         if getattr(kept, what) != getattr(wanted, what):
             raise UsageError(f"{path} has another {what}; choose another folder, or take it away.")
+    priors = [results.plain(prior.provenance) for prior in plan.tried] or [wanted.prior]
+    if kept.prior is not None and plan.contender.prior is not None:  # early ones do not name their agent
+        kept.prior.setdefault("agent", plan.contender.prior.agent)
+    if kept.prior not in priors:
+        raise UsageError(f"{path} has another prior; choose another folder, or take it away.")
+    if film and plan.filmed(run) and "films" not in kept.facts:
+        return None
     return kept
 
 
-def _played(plan: _Plan, runs: Sequence[Run], command: str) -> Iterator[tuple[Run, Result]]:
+def _played(
+    plan: Plan, runs: Sequence[Run], film: Callable[[Footage], Films] | None, command: str
+) -> Iterator[tuple[Run, Result]]:
     """Results as they come: groups of runs in one program each, a few programs at a time on a CPU."""
     together, workers = plan.options.together, 1
     if not together:
@@ -210,7 +154,7 @@ def _played(plan: _Plan, runs: Sequence[Run], command: str) -> Iterator[tuple[Ru
         waiting: set[Future[list[tuple[Run, Result]]]] = set()
         try:
             for group in groups:
-                waiting.add(pool.submit(_group, plan, group, command, stop))
+                waiting.add(pool.submit(_group, plan, group, film, command, stop))
                 if len(waiting) >= workers:
                     ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     for future in ready:
@@ -222,98 +166,105 @@ def _played(plan: _Plan, runs: Sequence[Run], command: str) -> Iterator[tuple[Ru
             pool.shutdown(cancel_futures=True)
 
 
-def _group(plan: _Plan, runs: Sequence[Run], command: str, stop: threading.Event) -> list[tuple[Run, Result]]:
+class _Cast(NamedTuple):
+    """Runs side by side: their keys and rows `[R]`, and the meter they share, since all take the same steps."""
+
+    keys: Any
+    rows: Any
+    meter: Meter
+
+
+def _with_priors(plan: Plan, carries: jit.Carry, priors: Sequence[Prior]) -> jit.Carry:
+    """Fresh runs whose agents begin where their priors, one a run, left off."""
+    states = [
+        plan.agent.adopt(jax.tree.map(lambda x, i=i: x[i], carries.agent), prior.state)
+        for i, prior in enumerate(priors)
+    ]
+    return carries._replace(agent=jax.tree.map(lambda *rows: jnp.stack(rows), *states))
+
+
+def _tries(plan: Plan, cast: _Cast) -> tuple[list[Piece], np.ndarray]:
+    """Every prior plays a little, its weights untouched: pieces of the budget, and scores `[R, priors]`.
+
+    A score is the mean return of the episodes that ended; where none did, of those begun.
+    """
+    n, env, tasks = len(cast.rows), plan.suite.env, plan.split.tasks
+    agent, pieces, scores = still(plan.agent), list[Piece](), list[np.ndarray]()
+    for number, prior in enumerate(plan.tried):
+        keys = jax.vmap(lambda key, c=number: jr.fold_in(jr.fold_in(key, 0xC0), c))(cast.keys)
+        carries = either.starts(agent, env, tasks, keys, plan.options.lanes, cast.rows)
+        carries = _with_priors(plan, carries, [prior] * n)
+        cast.meter.spend(plan.try_updates * plan.steps_per_update)
+        carries, log = either.chunks(agent, env, tasks, carries, keys, plan.try_updates, cast.rows)
+        log, begun = jax.device_get((log, carries.tally.total))
+        either.close(carries)
+        ended = log.episodes.sum(axis=1)
+        mean = log.returns.sum(axis=1, dtype=np.float64) / np.maximum(ended, 1)
+        scores.append(np.where(ended > 0, mean, begun.mean(axis=1)))
+        pieces.append(Piece(plan.try_updates * plan.steps_per_update, log))
+    return pieces, np.stack(scores, axis=1) if scores else np.zeros((n, 0))
+
+
+def _group(
+    plan: Plan,
+    runs: Sequence[Run],
+    film: Callable[[Footage], Films] | None,
+    command: str,
+    stop: threading.Event,
+) -> list[tuple[Run, Result]]:
     """Some runs side by side in one program; none of them if they are told to stop."""
-    o = plan.options
+    o, env, tasks = plan.options, plan.suite.env, plan.split.tasks
     keys = jnp.stack([jr.fold_in(jr.key(run.seed), run.row) for run in runs])
-    rows = jnp.array([run.row for run in runs], jnp.int32)
-    env, tasks = plan.suite.env, plan.split.tasks
-    carries = either.starts(plan.agent, env, tasks, keys, o.lanes, rows)
+    cast = _Cast(keys, jnp.array([run.row for run in runs], jnp.int32), Meter(Budget(o.budget)))
+    pieces, tried = _tries(plan, cast)
+    carries = either.starts(plan.agent, env, tasks, keys, o.lanes, cast.rows)
     prior = plan.contender.prior
+    used = [plan.tried[int(np.argmax(row))] if plan.tried else prior for row in tried]
     if prior is not None:
-        states = [
-            plan.agent.adopt(jax.tree.map(lambda x, i=i: x[i], carries.agent), prior.state)
-            for i in range(len(runs))
-        ]
-        carries = carries._replace(agent=jax.tree.map(lambda *rows: jnp.stack(rows), *states))
-    meter, size = Meter(Budget(o.budget)), math.ceil(plan.updates / o.points)
-    logs: list[jit.Log] = []
-    for made in range(0, plan.updates, size):
+        carries = _with_priors(plan, carries, [one or prior for one in used])
+    scenes = Scenes(plan, runs if film else [])
+    scenes.shoot(carries.agent, cast.meter.spent)
+    stopped = ""
+    for updates in plan.pieces:
         if stop.is_set():
             return []
-        updates = min(size, plan.updates - made)
-        meter.spend(updates * plan.steps_per_update)
-        carries, log = either.chunks(plan.agent, env, tasks, carries, keys, updates, rows)
-        logs.append(jax.device_get(log))
-    log = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *logs)
-    open_ends, told = jax.device_get(carries.tally), either.facts(carries)
+        try:
+            cast.meter.spend(updates * plan.steps_per_update)
+        except BudgetSpentError as refused:  # what was played until here stands
+            stopped = str(refused)
+            break
+        carries, log = either.chunks(plan.agent, env, tasks, carries, keys, updates, cast.rows)
+        pieces.append(Piece(updates * plan.steps_per_update, jax.device_get(log)))
+        if 2 * cast.meter.spent >= o.budget:
+            scenes.shoot(carries.agent, cast.meter.spent, once=True)
+    scenes.shoot(carries.agent, cast.meter.spent)
+    left = jax.device_get(carries.tally)
     either.close(carries)
     found: list[tuple[Run, Result]] = []
     for i, run in enumerate(runs):
-        one, left = jax.tree.map(lambda x, i=i: x[i], (log, open_ends))
-        result = _result(plan, run, one, left, size, command)
-        found.append((run, dataclasses.replace(result, facts=result.facts | told)))
+        facts = _told(plan, tried[i], stopped) | either.facts(carries)
+        if film and plan.filmed(run):
+            facts["films"] = film(scenes.footage(i))
+        one = used[i]
+        origin = results.plain(one.provenance) if one else None
+        story = Story(of_one(pieces, i), jax.tree.map(lambda x, i=i: x[i], left), facts, origin)
+        found.append((run, outcome(plan, run, story, command)))
     return found
 
 
-def _unplayed(plan: _Plan, run: Run, command: str) -> Result:
-    who = plan.contender
-    return Result(
-        suite=plan.suite.name,
-        split=plan.split.role,
-        fingerprint=plan.split.fingerprint,
-        agent=who.name,
-        config=results.plain(dataclasses.asdict(who.config)),
-        seed=run.seed,
-        budget=plan.options.budget,
-        spent=0,
-        scores=[],
-        facts={
-            "task": label(plan.split, run.row),
-            "row": run.row,
-            "lanes": plan.options.lanes,
-            "frozen": who.frozen,
-        }
-        | who.notes,
-        prior=results.plain(who.prior.provenance) if who.prior else None,
-        versions=results.versions(),
-        commit=results.commit(),
-        command=command,
-    )
+def play_group(plan: Plan, runs: Sequence[Run], command: str) -> list[tuple[Run, Result]]:
+    """Some runs side by side in one program, without films: what a worker elsewhere does."""
+    return _group(plan, runs, None, command, threading.Event())
 
 
-def _result(plan: _Plan, run: Run, log: jit.Log, left: jit.Tally, size: int, command: str) -> Result:
-    """The score of a run and its learning curve.
-
-    Of episodes that the budget cut off only their number and mean return are kept, in `facts`.
-    """
-    blank = _unplayed(plan, run, command)
-    spent = plan.updates * plan.steps_per_update
-    bad = [name for name, value in log.metrics.items() if not np.all(np.isfinite(value))]
-    if not np.all(np.isfinite(log.returns)):
-        bad.insert(0, "reward")
-    if bad:
-        failed = f"{', '.join(bad)} became infinite or not a number"
-        return dataclasses.replace(blank, spent=spent, facts=blank.facts | {"failed": failed})
-    k = plan.suite.env.spec.episodes
-    edges = list(range(0, plan.updates, size))
-    counts = np.add.reduceat(log.episodes, edges)
-    sums = np.add.reduceat(log.returns.astype(np.float64), edges)
-    means = np.divide(sums, counts * k, out=np.full(len(edges), math.nan), where=counts > 0)
-    steps = [min(edge + size, plan.updates) * plan.steps_per_update for edge in edges]
-    begun = left.length > 0
-    facts = {
-        "episodes": int(counts.sum()) * k,
-        "unfinished": int(begun.sum()),
-        "unfinished_return": float(left.total[begun].mean()) if begun.any() else None,
-        "counts": counts.tolist(),
-    }
-    scores = [float(sums.sum() / (counts.sum() * k))] if counts.sum() else []
-    if not scores:
-        facts["failed"] = "no episode ended within the budget"
-    return dataclasses.replace(
-        blank, spent=spent, scores=scores, curve=Curve(steps, means.tolist()), facts=blank.facts | facts
-    )
+def _told(plan: Plan, tried: np.ndarray, stopped: str) -> dict[str, Any]:
+    """What a result says of priors tried, and of a meter that stopped it."""
+    facts: dict[str, Any] = {}
+    if plan.tried:
+        facts["tried"] = {str(p.steps): float(score) for p, score in zip(plan.tried, tried, strict=True)}
+    if stopped:
+        facts["stopped"] = stopped
+    return facts
 
 
-__all__ = ["AdaptOptions", "Contender", "Run", "adapt", "label"]
+__all__ = ["AdaptOptions", "Audience", "Contender", "Films", "Run", "Spread", "adapt", "label", "play_group"]

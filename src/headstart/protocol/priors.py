@@ -59,7 +59,7 @@ class Prior:
     @property
     def provenance(self) -> dict[str, Any]:
         """What a result says about where its weights came from."""
-        names = ("suite", "fingerprint", "tasks", "steps", "seed")
+        names = ("agent", "suite", "fingerprint", "tasks", "steps", "seed")
         return {name: getattr(self, name) for name in names}
 
 
@@ -97,7 +97,6 @@ def save(prior: Prior, path: Path) -> None:
     """
     about = {
         "schema": SCHEMA,
-        "agent": prior.agent,
         "config": dataclasses.asdict(prior.config),
         "seen": prior.seen,
     } | prior.provenance

@@ -15,7 +15,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from headstart import agents, results, suites
 from headstart.budget import Budget, Meter
 from headstart.errors import RunError, UsageError, unknown
 from headstart.loops import checkpoint, either, jit
-from headstart.protocol import tensorboard
+from headstart.protocol import distributed, snapshots, tensorboard
 from headstart.protocol.evaluation import check_seed, contestant, score, unplayed
 from headstart.protocol.interrupts import Interrupts
+from headstart.protocol.level_replay import LevelReplay, choosing
 from headstart.protocol.priors import Prior
 from headstart.protocol.priors import save as save_prior
 from headstart.results import Curve, Result
@@ -60,6 +61,10 @@ class TrainOptions:
     """size of the training set; None is an endless distribution"""
     task_seed: int = 0
     """which training set of that size"""
+    level_replay: LevelReplay = field(default_factory=LevelReplay)
+    """prioritised level replay: play again the training tasks that surprise"""
+    processes: distributed.Processes = field(default_factory=distributed.Processes)
+    """one learner over several processes, or hosts"""
     run: Path | None = None
     """folder to keep the run in; None keeps nothing on disk"""
     resume: bool = False
@@ -68,6 +73,8 @@ class TrainOptions:
     """pieces the run is cut into; curve, checkpoint and interrupts come between them"""
     snapshots: int = 0
     """priors kept along the way in the run's folder priors, evenly spaced, the last included"""
+    snapshot_scores: bool = False
+    """also score those priors as they play, on as many train tasks as valid ones: where over-fitting begins"""
     evaluate_on: int | None = None
     """valid tasks the finished agent is scored on; None for a thousand, or all there are; 0 for none"""
     tensorboard: bool = False
@@ -124,6 +131,7 @@ class _Plan:
             "lanes": o.lanes,
             "seed": o.seed,
             "chunks": o.chunks,
+            "level_replay": dataclasses.asdict(o.level_replay) if o.level_replay.on else None,
         }
 
 
@@ -146,6 +154,10 @@ def _options(options: TrainOptions | None, chosen: dict[str, Any]) -> TrainOptio
     for name in ("resume", "tensorboard", "snapshots"):
         if getattr(o, name) and o.run is None:
             raise UsageError(f"{name} needs the folder of the run: give run as well.")
+    if o.snapshot_scores and not (o.snapshots and o.evaluate_on != 0):
+        raise UsageError(
+            "snapshot_scores needs snapshots and tasks to score them on: give snapshots, and no evaluate_on of 0."
+        )
     if o.tensorboard:
         tensorboard.require()
     return o
@@ -163,6 +175,7 @@ def _plan(options: TrainOptions, config: Any) -> _Plan:
             "give more steps or fewer lanes."
         )
     split = suite.split(options.split, options.tasks, options.task_seed)
+    agent = choosing(agent, options.level_replay, suite, split.size)
     return _Plan(suite, split, agent, config, options, updates, math.ceil(updates / options.chunks))
 
 
@@ -186,6 +199,7 @@ def train(
       RunError: when a loss is not finite, the disk is full, or the run was interrupted; what was saved is kept.
     """
     options = _options(options, chosen)
+    distributed.join(options.processes, options.lanes)
     plan = _plan(options, agents.entry(options.agent).config if config is None else config)
     spent = 0
     try:
@@ -194,13 +208,13 @@ def train(
             spent = int(carry.update) * plan.steps_per_update
             with _events(plan, spent) as events:
                 while (updates_made := int(carry.update)) < plan.updates:
-                    if interrupts.asked:
+                    if distributed.any_of(interrupts.asked):
                         raise _interrupted(plan, spent)
                     carry, progress = _advance(plan, carry, updates_made)
                     rows.append([float(progress.steps), progress.episode_return, *progress.metrics.values()])
                     watch(progress)
                     if options.run:
-                        _keep(plan, options.run, carry, rows, list(progress.metrics))
+                        _keep(plan, options.run, distributed.whole(carry), rows, list(progress.metrics))
                         events(progress.steps, {"return": progress.episode_return} | progress.metrics)
                     spent = progress.steps
             return _finish(plan, carry, rows, spent, command)
@@ -257,7 +271,7 @@ def _block(plan: _Plan, chunk: int) -> Any:
 
 
 def _summarise(log: jit.Log, spent: int, budget: int) -> Progress:
-    log = jax.device_get(log)
+    log = jax.device_get(distributed.whole(log))
     episodes = int(log.episodes.sum())
     mean = float(log.returns.sum(dtype=np.float64)) / episodes if episodes else math.nan
     if not np.all(np.isfinite(log.returns)):
@@ -290,8 +304,8 @@ def _interrupted(plan: _Plan, spent: int) -> RunError:
 
 def _open(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[list[float]]]:
     """Make the run folder, or, to resume, find the newest checkpoint in it and the curve up to there."""
-    if plan.options.resume:
-        return _resume(plan, run, carry)
+    if plan.options.resume or not distributed.first():
+        return _resume(plan, run, carry) if plan.options.resume else (carry, [])
     try:
         if run.exists() and (not run.is_dir() or any(path.suffix != ".part" for path in run.iterdir())):
             raise UsageError(f"{run} exists already; choose another folder, or go on with it by --resume.")
@@ -340,9 +354,10 @@ def _keep(plan: _Plan, run: Path, carry: jit.Carry, rows: list[list[float]], met
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["steps", "return", *metrics])
     writer.writerows([[int(row[0]), *row[1:]] for row in rows])
-    results.write_text(run / "curve.csv", text.getvalue())
+    if distributed.first():
+        results.write_text(run / "curve.csv", text.getvalue())
     made, due = int(carry.update), plan.options.snapshots
-    if made * due // plan.updates > max(made - plan.chunk, 0) * due // plan.updates:
+    if distributed.first() and made * due // plan.updates > max(made - plan.chunk, 0) * due // plan.updates:
         spent = made * plan.steps_per_update
         (run / "priors").mkdir(exist_ok=True)
         save_prior(_prior(plan, carry, spent), run / "priors" / f"{spent:012d}.npz")
@@ -362,17 +377,22 @@ def _prior(plan: _Plan, carry: jit.Carry, spent: int) -> Prior:
 def _finish(plan: _Plan, carry: jit.Carry, rows: list[list[float]], spent: int, command: str) -> Trained:
     """Keep the prior, score the finished agent (its last weights, not its best) on valid tasks, store what remains."""
     o = plan.options
-    prior, told = _prior(plan, carry, spent), either.facts(carry)
+    prior, told = _prior(plan, distributed.whole(carry), spent), either.facts(carry)
+    keeps = o.run if distributed.first() else None
     either.close(carry)
-    if o.run:
-        save_prior(prior, o.run / "prior.npz")
+    if keeps:
+        save_prior(prior, keeps / "prior.npz")
     if o.evaluate_on != 0 and plan.suite.most("valid") != 0:
         measured = score(plan.suite, plan.suite.split("valid", o.evaluate_on), prior, o.seed, command)
     else:
         measured = unplayed(plan.suite, plan.split, contestant(plan.suite, prior), o.seed, command)
     curve = Curve([int(row[0]) for row in rows], [row[1] for row in rows])
-    kept = measured.facts | told
-    result = dataclasses.replace(measured, budget=o.steps, spent=spent, curve=curve, facts=kept)
-    if o.run:
-        results.save(result, o.run / "result.json")
+    facts = measured.facts | told
+    if keeps and o.snapshot_scores:
+        facts |= snapshots.scores(
+            plan.suite, plan.split, keeps / "priors", o.evaluate_on, o.task_seed, o.seed
+        )
+    result = dataclasses.replace(measured, budget=o.steps, spent=spent, curve=curve, facts=facts)
+    if keeps:
+        results.save(result, keeps / "result.json")
     return Trained(prior, result)

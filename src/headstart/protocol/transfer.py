@@ -8,24 +8,31 @@
 Contenders are written LEARNER (from scratch), LEARNER-joint (trained on the train split, then fine-tuned on each test
 task) and LEARNER-joint-frozen (the same, its weights left as they are: zero-shot). `rl2` is trained jointly on trials and
 learns in its memory alone. A shipped prior, a prior's file or a run folder is fine-tuned, or with `-frozen` only played.
+`expert` is no contender but a mark: the best known play of each task, where the suite keeps such (`protocol.expert`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from headstart import agents, suites
+from headstart.agents.fine_tuning import fine_tuned
 from headstart.errors import UsageError
-from headstart.protocol import priors, training
-from headstart.protocol.adaptation import AdaptOptions, Contender, adapt
+from headstart.protocol import choice, priors, training
+from headstart.protocol.adaptation import Audience, Films, adapt
+from headstart.protocol.contenders import AdaptOptions, Contender, plan_of
 from headstart.protocol.evaluation import check_seed
+from headstart.protocol.expert import NAME as EXPERT
+from headstart.protocol.expert import expert, tapes
+from headstart.protocol.fanout import Where, opened
+from headstart.protocol.films import Footage
+from headstart.protocol.level_replay import LevelReplay
 from headstart.protocol.priors import Prior
 from headstart.protocol.training import Progress, TrainOptions
+from headstart.protocol.tuning import Tuning
 from headstart.results import Result
-from headstart.tasks import Suite
+from headstart.tasks import Split, Suite
 
 _JOINT, _FROZEN = "-joint", "-frozen"
 IN_CONTEXT = ("rl2",)
@@ -39,7 +46,7 @@ class TransferOptions:
     suite: str = "platformer"
     """suite by name, options after a colon"""
     agents: tuple[str, ...] = ("random", "ppo", "ppo-joint", "ppo-joint-frozen", "rl2")
-    """contenders: LEARNER, LEARNER-joint, LEARNER-joint-frozen, rl2, or a prior (with -frozen)"""
+    """contenders: LEARNER, LEARNER-joint, LEARNER-joint-frozen, rl2, a prior (with -frozen), or expert"""
     budget: int = 1_000_000
     """steps on each test task, summed over lanes"""
     seeds: int = 3
@@ -50,10 +57,12 @@ class TransferOptions:
     """environments of a test task that one run advances together"""
     train_steps: int = 20_000_000
     """steps of joint training, summed over lanes"""
-    train_tasks: int | None = None
-    """size of the training set; None is the suite's own"""
+    train_tasks: tuple[int, ...] = ()
+    """size of the training set, or several, a prior each; none is the suite's own"""
     train_lanes: int = 128
     """environments of joint training"""
+    level_replay: LevelReplay = field(default_factory=LevelReplay)
+    """whether joint training plays again what surprises (prioritised level replay)"""
     trial: int = 5
     """episodes of one task in a trial, for learners in context"""
     snapshots: int = 4
@@ -62,18 +71,36 @@ class TransferOptions:
     """valid tasks on which a prior is chosen"""
     choose_budget: int = 100_000
     """steps on each of them"""
+    train_scores: bool = False
+    """also adapt every snapshot to as many train tasks, for the picture of train against unseen score"""
+    test_scores: bool = False
+    """also adapt every snapshot to test tasks: for that picture alone, never for a choice, and every result says so"""
+    tuning: Tuning = field(default_factory=Tuning)
+    """aids for priors that are fine-tuned"""
+    film: bool = False
+    """film an episode before, during and after adaptation, of every contender that changes"""
+    film_tasks: int = 1
+    """the first so many test tasks are filmed, each with the first seed"""
     seed: int = 0
     """of joint training; adaptation's are 0, 1, …"""
+    fanout: Where = "here"
+    """who plays the runs: this process, or the tasks of a Ray cluster"""
+    ray_address: str | None = None
+    """of the cluster's head; None starts a Ray on this machine alone"""
+    ray_gpus: float = 0.0
+    """GPUs, or part of one, for each run that Ray plays"""
     run: Path = Path("headstart-transfer")
     """folder that keeps priors and finished runs; what is there is not done again"""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told what happens: of joint training, and of every run as it is done."""
+    """Who is told what happens: of joint training, and of every run as it is done; and who makes films."""
 
     progress: Callable[[str, Progress], None] = lambda *_: None
     result: Callable[[Result], None] = lambda _: None
+    film: Callable[[Footage], Films] | None = None
+    """stores a run's films and returns what its result is to say of them: `reports.films.keep`"""
 
 
 def transfer(
@@ -94,30 +121,38 @@ def transfer(
       One result a run.
 
     Raises:
-      UsageError: for an unknown contender or settings that cannot be carried out, before anything is trained.
+      UsageError: for an unknown contender, settings that cannot be carried out, or a Ray cluster that cannot be joined,
+        before anything is trained.
       RunError: if joint training fails or is interrupted; what was finished is kept, and the same call goes on.
     """
-    o, watch = options or TransferOptions(), watch or Watch()
-    for name, least in (
-        ("seeds", 1),
-        ("snapshots", 1),
-        ("choose_tasks", 1),
-        ("trial", 1),
-        ("train_lanes", 1),
-    ):
-        if getattr(o, name) < least:
-            raise UsageError(f"{name} is at least {least}, not {getattr(o, name)}.")
-    check_seed("seed", o.seed)
+    o, watch, configs = options or TransferOptions(), watch or Watch(), configs or {}
+    _check_numbers(o)
+    filmed = o.film_tasks if o.film else 0
+    how = AdaptOptions(
+        *(o.budget, o.lanes, tuple(range(o.seeds))), run=o.run / "runs", tuning=o.tuning, filmed=filmed
+    )
     wanted = [_parse(name) for name in dict.fromkeys(o.agents)]
-    options_of_runs = AdaptOptions(o.budget, o.lanes, tuple(range(o.seeds)), run=o.run / "runs")
-    AdaptOptions(o.choose_budget)
+    splits = [_check(o, entrant, how, configs, watch) for entrant in wanted]
+    audience = Audience(watch.result, watch.film if o.film else None)
     found: list[Result] = []
-    for entrant in wanted:
-        suite = _suite(o, entrant)
-        contender = _contender(o, entrant, configs or {}, watch)
-        split = suite.split("test", o.tasks)
-        found += adapt(suite, contender, options_of_runs, split, watch.result, command)
+    with opened(o.fanout, o.ray_address, o.ray_gpus) as spread:
+        for entrant, (suite, split) in zip(wanted, splits, strict=True):
+            if entrant.name == EXPERT:
+                found += expert(suite, split, o.budget, how.run, watch.result, command)
+                continue
+            for size in o.train_tasks or (None,) if entrant.trained else (None,):
+                contender = _contender(o, entrant, size, configs, watch)
+                found += adapt(suite, contender, how, split, audience, command, spread)
     return found
+
+
+def _check_numbers(o: TransferOptions) -> None:
+    """Refuse numbers out of range."""
+    for name in ("seeds", "snapshots", "choose_tasks", "trial", "train_lanes", "film_tasks"):
+        if getattr(o, name) < 1:
+            raise UsageError(f"{name} is at least 1, not {getattr(o, name)}.")
+    check_seed("seed", o.seed)
+    AdaptOptions(o.choose_budget)
 
 
 @dataclass(frozen=True)
@@ -134,8 +169,15 @@ class _Entrant:
     def in_context(self) -> bool:
         return self.learner in IN_CONTEXT and self.prior is None
 
+    @property
+    def trained(self) -> bool:
+        """Whether its prior is still to be trained."""
+        return self.joint and self.prior is None
+
 
 def _parse(name: str) -> _Entrant:
+    if name == EXPERT:
+        return _Entrant(name, name)
     base = name.removesuffix(_FROZEN)
     frozen, learner = base != name, base.removesuffix(_JOINT)
     if learner in agents.REGISTRY:
@@ -151,64 +193,95 @@ def _parse(name: str) -> _Entrant:
     return _Entrant(Path(name).name, prior.agent, frozen=frozen, prior=prior)
 
 
-def _contender(o: TransferOptions, entrant: _Entrant, configs: dict[str, Any], watch: Watch) -> Contender:
-    """The entrant with its prior, trained and chosen if need be."""
-    config = configs.get(entrant.learner, agents.entry(entrant.learner).config)
+def _check(
+    o: TransferOptions, entrant: _Entrant, how: AdaptOptions, configs: dict[str, Any], watch: Watch
+) -> tuple[Suite, Split]:
+    """The suite an entrant plays and the test tasks, once it is clear that nothing but training stands in its way."""
+    suite = _suite(o, entrant)
+    split = suite.split("test", o.tasks)
+    if o.film and watch.film is None:
+        raise UsageError(
+            "nobody makes the films; in Python give watch=Watch(film=headstart.reports.films.keep)."
+        )
+    if o.film and suite.render is None:
+        raise UsageError(f"suite {suite.name} has no pictures to make films of; leave --film out.")
+    if entrant.name == EXPERT:
+        tapes(suite, split)
+        return suite, split
+    config = _config(entrant, configs)
+    plan_of(
+        suite, split, Contender(entrant.name, entrant.learner, config, entrant.prior, entrant.frozen), how
+    )
+    aids = o.tuning.aids(o.budget)
+    if entrant.joint and not entrant.frozen and aids is not None:
+        fine_tuned(suite.env.spec, config, aids)
+    return suite, split
+
+
+def _config(entrant: _Entrant, configs: dict[str, Any]) -> Any:
+    """Its settings: a stored prior's own, else those chosen, else the learner's defaults."""
     if entrant.prior is not None:
-        return Contender(entrant.name, entrant.learner, entrant.prior.config, entrant.prior, entrant.frozen)
-    if not entrant.joint:
-        return Contender(entrant.name, entrant.learner, config)
-    candidates = _train(o, entrant, config, watch)
-    chosen, notes = _choose(o, entrant, candidates)
-    return Contender(entrant.name, entrant.learner, config, chosen, entrant.frozen, notes)
+        return entrant.prior.config
+    return configs.get(entrant.learner, agents.entry(entrant.learner).config)
+
+
+def _contender(
+    o: TransferOptions, entrant: _Entrant, size: int | None, configs: dict[str, Any], watch: Watch
+) -> Contender:
+    """The entrant with its prior, trained on so many tasks and chosen if need be."""
+    config = _config(entrant, configs)
+    if not entrant.trained:
+        return Contender(entrant.name, entrant.learner, config, entrant.prior, entrant.frozen)
+    variant = "" if size is None else f"{size}-tasks"
+    candidates = _train(o, entrant, size, config, watch)
+    where = choice.Place(o.run, "-".join(filter(None, [entrant.learner, variant])))
+    ranked, notes = choice.choose(_suite(o, entrant), candidates, _how_to_choose(o, entrant, size), where)
+    return Contender(
+        *(entrant.name, entrant.learner, config, ranked[0], entrant.frozen, notes), tuple(ranked[1:]), variant
+    )
+
+
+def _how_to_choose(o: TransferOptions, entrant: _Entrant, size: int | None) -> choice.ChoiceOptions:
+    return choice.ChoiceOptions(
+        *(o.choose_tasks, o.choose_budget, o.lanes, entrant.frozen, o.tuning),
+        *(o.train_scores, o.test_scores, size, o.tasks),
+    )
 
 
 def _suite(o: TransferOptions, entrant: _Entrant) -> Suite:
-    """The suite as this entrant plays it: in trials, if it learns in context, also where others play single episodes."""
+    """The suite as this entrant plays it: in trials, if it learns in context or its prior was trained on trials, also
+    where others play single episodes.
+    """
     suite = suites.suite(o.suite)
-    if entrant.in_context and suite.env.spec.episodes == 1:
+    if suite.env.spec.episodes > 1 or "episodes" not in suites.options(o.suite):
+        return suite
+    if entrant.in_context:
         return suites.suite(o.suite, episodes=o.trial)
-    return suite
+    trained = suites.suite(entrant.prior.suite).env.spec.episodes if entrant.prior is not None else 1
+    return suites.suite(o.suite, episodes=trained) if trained > 1 else suite
 
 
-def _train(o: TransferOptions, entrant: _Entrant, config: Any, watch: Watch) -> list[Prior]:
+def _train(o: TransferOptions, entrant: _Entrant, size: int | None, config: Any, watch: Watch) -> list[Prior]:
     """Joint training, or what is left of it; the priors kept along the way."""
-    run = o.run / "priors" / entrant.learner
+    name = entrant.learner if size is None else f"{entrant.learner}-{size}-tasks"
+    run = o.run / "priors" / name
     wanted = TrainOptions(
         suite=_suite(o, entrant).name,
         agent=entrant.learner,
         steps=o.train_steps,
         lanes=o.train_lanes,
         seed=o.seed,
-        tasks=o.train_tasks,
+        tasks=size,
+        level_replay=o.level_replay,
         run=run,
         resume=(run / "config.json").exists(),
         snapshots=o.snapshots,
         evaluate_on=0,
     )
-    training.train(wanted, config, lambda progress: watch.progress(entrant.learner, progress))
+    training.train(wanted, config, lambda progress: watch.progress(name, progress))
     return [
         priors.load(path, f"{entrant.learner}-{path.stem}") for path in sorted((run / "priors").glob("*.npz"))
     ]
 
 
-def _choose(o: TransferOptions, entrant: _Entrant, candidates: list[Prior]) -> tuple[Prior, dict[str, Any]]:
-    """The prior with the best mean adaptation score on valid tasks, and what a result says of the choice."""
-    suite = _suite(o, entrant)
-    valid = suite.split("valid", o.choose_tasks)
-    kind = "frozen" if entrant.frozen else "tuned"
-    scores: list[float] = []
-    for prior in candidates:
-        options = AdaptOptions(o.choose_budget, o.lanes, (0,), run=o.run / "choice" / entrant.learner / kind)
-        who = Contender(str(prior.steps), entrant.learner, prior.config, prior, entrant.frozen)
-        played = [result.scores for result in adapt(suite, who, options, valid)]
-        scores.append(
-            float(np.mean([score for one in played for score in one])) if any(played) else float("-inf")
-        )
-    best = int(np.argmax(scores))
-    rule = f"best mean score of {o.choose_budget} steps on {o.choose_tasks} valid tasks"
-    tried = {str(prior.steps): score for prior, score in zip(candidates, scores, strict=True)}
-    return candidates[best], {"chosen": {"rule": rule, "steps": candidates[best].steps, "tried": tried}}
-
-
-__all__ = ["IN_CONTEXT", "TransferOptions", "Watch", "transfer"]
+__all__ = ["EXPERT", "IN_CONTEXT", "TransferOptions", "Watch", "transfer"]

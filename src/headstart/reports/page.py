@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import RunError, UsageError
-from headstart.reports import canvas, figures
+from headstart.reports import canvas, figures, snapshots
+from headstart.reports.filmed import Film
 from headstart.reports.headline import decimals, noun, number, parts, signed, span, text, verdict
 from headstart.reports.summary import summary
 from headstart.reports.transfer_section import section as transfer_section
@@ -120,7 +121,10 @@ def _section(groups: Sequence[dict[str, Any]], index: int, style: dict[str, canv
         "compared": any(a["versus"] for a in group["agents"]),
         "rows": [_row(a, style[a["name"]], d) for a in group["agents"]],
         "facts": _facts(group),
-        "figures": figures.drawings(group, style, f"g{index}"),
+        "figures": [
+            *figures.drawings(group, style, f"g{index}"),
+            *filter(None, [snapshots.of_training(group, style, f"g{index}-seen")]),
+        ],
     }
 
 
@@ -137,8 +141,33 @@ def _emphasised(sentence: str) -> Any:
     return strong + escape(sentence[found.end() :])
 
 
+def _films(
+    group: dict[str, Any], films: Sequence[Film], style: dict[str, canvas.Look]
+) -> list[dict[str, Any]]:
+    """The films of a group's runs, a row a run, in the order of its contenders."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for agent in group["agents"]:
+        for film in films:
+            run = (film.folder, film.task, film.seed)
+            mine = (film.contender, film.suite) == (agent["contender"], agent["suite"])
+            if not mine or film.task not in group["tasks"] or rows.get(run, {}).get("of", agent) is not agent:
+                continue
+            about = {
+                "of": agent,
+                "name": film.folder,
+                "task": film.task,
+                "variable": style[agent["name"]].variable,
+            }
+            rows.setdefault(run, about | {"films": []})["films"].append(_picture(film.caption, film.path))
+    return list(rows.values())
+
+
 def page(
-    numbers: dict[str, Any], title: str, pictures: Mapping[str, Path] | None = None, command: str = ""
+    numbers: dict[str, Any],
+    title: str,
+    pictures: Mapping[str, Path] | None = None,
+    command: str = "",
+    films: Sequence[Film] = (),
 ) -> str:
     """The page's HTML, from what `summary` returned."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -147,6 +176,8 @@ def page(
     style = canvas.looks([*transfers, *groups])
     sections = [transfer_section(transfers, i, style) for i in range(len(transfers))]
     sections += [_section(groups, i, style) for i in range(len(groups))]
+    for about, group in zip(sections, transfers, strict=False):
+        about["films"] = _films(group, films, style)
     for about, group in zip(sections, [*transfers, *groups], strict=True):
         about["settings"] = [_settings(agent) for agent in group["agents"]]
     folder = Path(__file__).parent / "templates"
@@ -179,6 +210,7 @@ def report(
     title: str = "Learning to learn, measured",
     pictures: Mapping[str, Path] | None = None,
     command: str = "",
+    films: Sequence[Film] = (),
 ) -> Path:
     """Write one self-contained HTML page about some results.
 
@@ -188,6 +220,7 @@ def report(
       title: the page's first heading.
       pictures: caption -> picture or film (png, jpg, gif, svg, webp, mp4), embedded.
       command: what reproduces the page; without it the commands the results name.
+      films: of adaptation runs among the results: `reports.filmed.found(folders)`.
 
     Returns:
       `path`.
@@ -198,7 +231,7 @@ def report(
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name the file the report is to be written to.")
-    text = page(summary(results), title, pictures, command)
+    text = page(summary(results), title, pictures, command, films)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -105,12 +105,17 @@ def _about(contender: Contender, tasks: Sequence[Task]) -> dict[str, Any]:
 
 
 def _chosen(result: Result) -> dict[str, Any] | None:
-    """How the prior was chosen: `steps`, `rule`, and the `tried` pairs of training steps and adaptation score."""
+    """How the prior was chosen: `steps`, `rule`, and pairs of training steps and score: `tried` (adapting to valid tasks),
+    `trained` (return in training), and, where they were asked for, `train` and `test` (adapting to such tasks).
+    """
     chosen = result.facts.get("chosen")
     if not chosen:
         return None
-    tried = sorted((int(steps), score) for steps, score in chosen["tried"].items())
-    return {"rule": chosen["rule"], "steps": chosen["steps"], "tried": tried}
+    pairs = {
+        name: sorted((int(steps), score) for steps, score in chosen.get(name, {}).items())
+        for name in ("tried", "trained", "train", "test")
+    }
+    return {"rule": chosen["rule"], "steps": chosen["steps"]} | pairs
 
 
 def _reference(agent: dict[str, Any], agents: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -241,6 +246,12 @@ def _notes(group: dict[str, Any], siblings: int) -> list[str]:
             notes.append(
                 f"{a['name']} lacks {a['missing']} runs; it is compared over the tasks that both have played."
             )
+    looked = sorted({a["contender"] for a in group["agents"] if a["chosen"] and a["chosen"]["test"]})
+    if looked:
+        notes.append(
+            f"The priors of {', '.join(looked)} were also adapted to test tasks, for the picture of train against unseen "
+            "score; no choice saw those scores."
+        )
     if all(len(a["seeds"]) < 2 for a in group["agents"] if a["role"] != "ceiling"):
         notes.append("With one seed there are no intervals: nothing here tells luck from skill.")
     if len({a["lanes"] for a in group["agents"] if a["role"] != "ceiling"}) > 1:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.reports import canvas, figures
+from headstart.reports import canvas, figures, snapshots
 from headstart.reports.canvas import Line, Look
 from headstart.reports.figures import Drawing, array, short
 from headstart.reports.headline import digits, number
@@ -53,6 +53,7 @@ def _band(curve: dict[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
 def _choice(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawing | None:
     """Adaptation score on valid tasks against steps of joint training; the prior taken as a dot."""
     agents = [a for a in group["agents"] if a["chosen"] and len(a["chosen"]["tried"]) > 1]
+    agents = [a for a in agents if not a["chosen"]["trained"]]  # those stand in the figure of snapshots
     lines: list[Line] = []
     for a in agents:
         tried = np.array([array(pair) for pair in a["chosen"]["tried"]])
@@ -120,6 +121,7 @@ def drawings(group: dict[str, Any], style: dict[str, Look], name: str) -> list[D
         figures.scores(group, style, f"{name}-scores"),
         _learning(group, style, f"{name}-curve"),
         _choice(group, style, f"{name}-choice"),
+        snapshots.of_transfer(group, style, f"{name}-seen"),
         _sizes(group, style, f"{name}-sizes"),
     ]
     return [drawing for drawing in found if drawing is not None]

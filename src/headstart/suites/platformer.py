@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import PRNGKeyArray
+import numpy as np
+from jaxtyping import Int, PRNGKeyArray
 
 from headstart.envs.platformer import Platformer
 from headstart.envs.platformer_frames import Stacked
@@ -20,10 +21,10 @@ from headstart.envs.platformer_level import Level
 from headstart.envs.platformer_table import Levels, PlatformerTask, stack, tasks_of
 from headstart.envs.trial import Trial
 from headstart.errors import UsageError
-from headstart.suites._platformer_levels import generated, shipped
+from headstart.suites._platformer_levels import folder, generated, shipped, tape
 from headstart.suites._platformer_pictures import pictures
 from headstart.suites._platformer_sheet import atlas
-from headstart.tasks import Role, Suite, Table
+from headstart.tasks import Expert, Role, Suite, Table
 from headstart.types import Env
 
 _Set = Literal["paper", "contest", "practice", "generated"]
@@ -73,6 +74,11 @@ def _sampler(table: PlatformerTask) -> Callable[[PRNGKeyArray], PlatformerTask]:
     return sample
 
 
+def _best(name: str) -> Int[np.ndarray, " steps"] | None:
+    """The tape stored beside a shipped level; generated levels have none."""
+    return tape(name).astype(np.int32) if (folder() / f"{name}.tape").is_file() else None
+
+
 def platformer(
     levels: str = "paper",
     obs: str = "tiles",
@@ -117,4 +123,5 @@ def platformer(
         about="finish side-scrolling levels fast, with one life; score: mean return of an episode (at most 10 000)",
         tables=shelf.tables,
         render=pictures(shelf.drawn),
+        expert=Expert(_best, Platformer(shelf.levels, backtracking, sticky=0.0)),
     )
