@@ -22,6 +22,7 @@ REGISTRY: dict[str, str] = {
     "optimistic-thompson": "headstart.agents.optimistic_thompson:ENTRY",
     "oracle": "headstart.agents.oracle:ENTRY",
     "ppo": "headstart.agents.ppo:ENTRY",
+    "ppo-procgen": "headstart.agents.ppo:PROCGEN",
     "ppo-retro": "headstart.agents.ppo:RETRO",
     "psrl": "headstart.agents.psrl:ENTRY",
     "rainbow": "headstart.agents.rainbow:ENTRY",

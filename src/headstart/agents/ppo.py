@@ -261,3 +261,20 @@ RETRO = Entry(
 
 Instead of rewards times 0.01 the value's targets are standardised; a dense torso stands for the convolutions.
 """
+
+PROCGEN = Entry(
+    PPOConfig(
+        network=NetworkConfig(torso=(256,), activation="relu", shared=True, vision="impala"),
+        unroll=256,
+        epochs=3,
+        minibatches=8,
+        lr=5e-4,
+        gamma=0.999,
+        standardise_values=True,
+    ),
+    ppo,
+)
+"""The settings of Procgen (Cobbe et al. 2020, arXiv:1912.01588, appendix D) for 64 lanes: 16384 steps an update.
+
+Instead of rewards divided by the running deviation of returns the value's targets are standardised.
+"""
