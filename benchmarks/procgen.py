@@ -48,20 +48,13 @@ def speed(game: str) -> dict[str, Any]:
 
 
 def repeats(game: str, mode: str, train: int, unseen: int = 250) -> dict[str, Any]:
-    """Of levels after the training levels, how many look at first sight like one of those."""
-    which = Game(game, mode)
-    known = set(host.first_frames(which, range(train)).values())
-    others = host.first_frames(which, range(1 << 21, (1 << 21) + unseen))
-    share = sum(frame in known for frame in others.values()) / unseen
-    different = len(set(others.values()))
-    return {
-        "game": game,
-        "mode": mode,
-        "train": train,
-        "unseen": unseen,
-        "repeat": share,
-        "different": different,
-    }
+    """Which share of unseen levels looks at first sight like a training level: as agents see it, and drawn plain."""
+    which, found = Game(game, mode), dict[str, float]()
+    for name, plain in (("seen", False), ("plain", True)):
+        known = set(host.first_frames(which, range(train), plain).values())
+        others = host.first_frames(which, range(1 << 21, (1 << 21) + unseen), plain)
+        found[name] = sum(frame in known for frame in others.values()) / unseen
+    return {"game": game, "mode": mode, "train": train, "unseen": unseen} | found
 
 
 def learn(steps: int) -> dict[str, Any]:
@@ -103,7 +96,7 @@ def _tile(frame: bytes, caption: str) -> Any:
     tile = Image.new("RGB", (_TILE + 12, _TILE + 34), "#fbfaf7")
     tile.paste(Image.fromarray(pixels).resize((_TILE, _TILE), Image.Resampling.NEAREST), (6, 6))
     font = ImageFont.load_default(14)
-    ImageDraw.Draw(tile).text((_TILE // 2 + 6, _TILE + 12), caption, "#2b3a55", font, anchor="mt")
+    ImageDraw.Draw(tile).text((_TILE // 2 + 6, _TILE + 24), caption, "#2b3a55", font, anchor="ms")
     return tile
 
 
@@ -145,8 +138,8 @@ def main() -> None:
         for game in games:
             print(json.dumps(speed(game)), flush=True)
     elif given.what == "repeats":
-        for game in games:
-            for mode, train in (("easy", 200), ("hard", 500)):
+        for mode, train in (("easy", 200), ("hard", 500)):
+            for game in games:
                 print(json.dumps(repeats(game, mode, train)), flush=True)
     elif given.what == "learn":
         print(json.dumps(learn(given.steps)), flush=True)

@@ -222,7 +222,7 @@ def test_the_command_ends_with_one_sentence_and_code_2(tmp_path: Path) -> None:
         str(tmp_path / "run"),
     ]
     command = [*MAIN, *words, "--ray-address", f"127.0.0.1:{free_port()}"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 2
     assert ran.stderr.startswith("headstart: nobody answers at the Ray address")
     assert ran.stderr.count("\n") == 1
@@ -258,10 +258,37 @@ class Nodes:
         self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
 
 
+_PATIENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_health_check_failure_threshold": "20",
+}
+"""a busy machine needs longer to start a node than Ray would wait"""
+
+
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "300")
+    for name, value in _PATIENT.items():
+        monkeypatch.setenv(name, value)
+    from ray._private import services
+    from ray.cluster_utils import Cluster
+
+    get, wait = services.get_node, Cluster._wait_for_node
+
+    def patient(*args: Any) -> Any:
+        until = time.monotonic() + 600.0
+        while True:
+            try:
+                return get(*args)
+            except RuntimeError:  # not there yet
+                if time.monotonic() > until:
+                    raise
+                time.sleep(1.0)
+
+    monkeypatch.setattr(services, "get_node", patient)
+    monkeypatch.setattr(Cluster, "_wait_for_node", lambda cluster, node: wait(cluster, node, 600.0))
     found = Nodes()
     yield found
     found.cluster.shutdown()
@@ -287,12 +314,12 @@ def test_a_node_is_killed_in_the_middle_and_the_table_is_complete_and_identical(
 
     def watch(result: Result) -> None:
         seen.append(result)
-        if len(seen) == 14:  # of 24: two of PPO's runs have been played
+        if len(seen) == 7:  # of 12: one of PPO's runs has been played, others are being
             nodes.kill()
 
     spread = dataclasses.replace(base, fanout="ray", ray_address=nodes.cluster.address, run=tmp_path / "ray")
     found = transfer.transfer(spread, transfer.Watch(result=watch), configs=configs)
     assert len(nodes.nodes) == 1
-    assert len(found) == len(seen) == 24
+    assert len(found) == len(seen) == 12
     assert same(found, alone)
-    assert len(list((tmp_path / "ray" / "runs").rglob("*.result.json"))) == 24
+    assert len(list((tmp_path / "ray" / "runs").rglob("*.result.json"))) == 12
