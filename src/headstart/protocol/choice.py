@@ -62,16 +62,19 @@ def choose(
 
     Args:
       suite: as the contender plays it.
-      candidates: at least one, by steps of training.
+      candidates: at least one, by steps of training; the last is taken where there are no valid tasks.
       place: where runs are kept; what is there is not played again.
     """
-    o = options
-    valid = suite.split("valid", o.tasks)
+    o, there = options, suite.most("valid")
+    if there == 0:
+        rule = "the last: there are no valid tasks to choose on"
+        return candidates[::-1], {"chosen": {"rule": rule, "steps": candidates[-1].steps, "tried": {}}}
+    valid = suite.split("valid", o.tasks if there is None else min(o.tasks, there))
     scores = _scores(suite, candidates, valid, o, place)
     order = sorted(range(len(candidates)), key=lambda i: (-scores[i], i))
     steps = [str(prior.steps) for prior in candidates]
     about: dict[str, Any] = {
-        "rule": f"best mean score of {o.budget} steps on {o.tasks} valid tasks",
+        "rule": f"best mean score of {o.budget} steps on {valid.size} valid tasks",
         "steps": candidates[order[0]].steps,
         "tried": dict(zip(steps, scores, strict=True)),
         "trained": dict(zip(steps, _returns(place, candidates, suite.env.spec.episodes), strict=True)),
