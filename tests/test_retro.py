@@ -1,7 +1,9 @@
 """Emulated games: the Sonic benchmark as far as it goes without ROMs, and the one game that ships with the emulator."""
 
+import gzip
 import hashlib
 import importlib.util
+import json
 import re
 import shutil
 import zipfile
@@ -11,7 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from headstart.commands.doctor import _findings
+from headstart.commands.retro import retro as make_retro
+from headstart.commands.roms import roms as list_roms
 from headstart.errors import RunError, UsageError
 from headstart.hosts import retro, roms, save_states
 from headstart.hosts.save_states import Making, make_states, script
@@ -179,6 +185,14 @@ def test_save_states_are_made_again_bit_for_bit_and_begun_at(tmp_path: Path, air
         begun.reset(options={"game": AIR, "state": "state001", "sha": "0" * 16})
     with pytest.raises(UsageError, match=r"there is no save state .*state999"):
         begun.reset(options={"game": AIR, "state": "state999"})
+    for content, message in (
+        (b"rubbish", "no save state, or a damaged one"),
+        (None, "another console's or version's"),
+    ):
+        with (tmp_path / "a" / "state001.state").open("wb") as file:
+            file.write(gzip.compress(b"rubbish") if content is None else content)
+        with pytest.raises(UsageError, match=message):
+            begun.reset(options={"game": AIR, "state": "state001"})
     begun.close()
     with pytest.raises(UsageError, match=r"save states in .* already"):
         make_states(Making(AIR, tmp_path / "a"), script(0))
@@ -267,6 +281,30 @@ def test_an_smd_dump_and_a_headed_nes_rom_are_imported_by_what_is_in_them(
     assert other.read_bytes() == (folder / "b.nes").read_bytes()
     with pytest.raises(UsageError, match="there is no folder"):
         roms.take(tmp_path / "none")
+
+
+def test_another_rom_in_a_games_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    retro.require({AIR, "Airstriker-Genesis"})
+    monkeypatch.setattr(retro.library().data, "verify_hash", lambda game: [(game, "sha mismatch")])
+    with pytest.raises(UsageError, match=r"lies where Airstriker-Genesis-v0's should is another one"):
+        retro.require({AIR})
+
+
+def test_the_commands_make_states_and_tell_which_games_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    list_roms(["list", "--json"])
+    rows = {row["game"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(roms.SONIC) <= set(rows)
+    assert rows[AIR]["there"]
+    assert rows["SonicTheHedgehog-Genesis-v0"]["sha1"] == ["69e102855d4389c3fd1a8f3dc7d193f8eee5fe5b"]
+    assert AIR in _findings()["games"]
+    make_retro(["make-states", AIR, "--out", str(tmp_path / "s"), "--states", "3", "--every", "3"])
+    assert "3 save states (2 train, 0 valid, 1 test)" in capsys.readouterr().out
+    with Image.open(tmp_path / "s" / "states.png") as sheet:
+        assert sheet.width > 3 * 160
+    with pytest.raises(UsageError, match="name the folder with your ROMs"):
+        list_roms(["import"])
 
 
 class Short(retro.RetroGame):

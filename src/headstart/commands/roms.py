@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -49,7 +49,7 @@ def _take(options: RomsOptions) -> None:
 
 def _list(options: RomsOptions) -> None:
     there = shelf.imported()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"game": game, "there": game in there, "sha1": list(shelf.expected(game))}
         for game in dict.fromkeys((*shelf.SONIC, *there))
     ]

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, Protocol, runtime_checkable
 
-from jaxtyping import PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from headstart.errors import UsageError
-from headstart.types import HostLanes, Spec
+from headstart.types import EnvState, HostLanes, Spec, Task
 
 
 @runtime_checkable
@@ -60,18 +60,22 @@ class HostEnv:
             f"{self.name} runs in processes of its own; train, evaluate and transfer play it, and nothing else can yet."
         )
 
-    def reset(self, *_: object) -> NoReturn:
+    def reset(self, task: Task, key: PRNGKeyArray) -> NoReturn:
         """A foreign simulator is in no compiled program."""
+        del task, key
         self._refuse()
 
-    def step(self, *_: object) -> NoReturn:
+    def step(self, task: Task, state: EnvState, action: Array, key: PRNGKeyArray) -> NoReturn:
         """A foreign simulator is in no compiled program."""
+        del task, state, action, key
         self._refuse()
 
-    def observe(self, *_: object) -> NoReturn:
+    def observe(self, task: Task, state: EnvState) -> NoReturn:
         """A foreign simulator is in no compiled program."""
+        del task, state
         self._refuse()
 
-    def privileged(self, *_: object) -> NoReturn:
+    def privileged(self, task: Task, state: EnvState) -> NoReturn:
         """A foreign simulator shows nothing to a critic alone."""
+        del task, state
         self._refuse()

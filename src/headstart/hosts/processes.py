@@ -184,8 +184,8 @@ class ProcessLanes:
             self._settle(worker)
         n = self._block.layout.n
         obs = self._look()
-        whole = self._obs(obs)
-        return TimeStep(whole, np.zeros(n, np.float32), np.ones(n, np.float32), np.ones(n, bool), whole)
+        blank: Any = (np.zeros(n, np.float32), np.ones(n, np.float32), np.ones(n, bool))
+        return TimeStep(self._obs(obs), *blank, self._obs(obs))
 
     def step(self, action: np.ndarray) -> TimeStep:
         """Play one action `[N, ...]` in every lane; an episode that ends is followed by the next one's beginning.
@@ -209,8 +209,8 @@ class ProcessLanes:
         for leaf, last, old in zip(final, block.final, before, strict=True):
             leaf[first] = last[first]
             leaf[lost] = old[lost]
-        discount = 1.0 - terminated.astype(np.float32)
-        return TimeStep(self._obs(obs), reward, discount, first, self._obs(final))
+        outcome: Any = (reward, 1.0 - terminated.astype(np.float32), first)
+        return TimeStep(self._obs(obs), *outcome, self._obs(final))
 
     def _stepped(self, worker: _Worker) -> bool:
         """Take a worker's answer; False if it had died, and has begun its lanes' next episodes."""
