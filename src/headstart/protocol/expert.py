@@ -45,32 +45,33 @@ def tapes(suite: Suite, split: Split) -> list[Int[np.ndarray, " steps"]]:
     return [tape for tape in found if tape is not None]
 
 
+def _pressed(
+    env: Env, task: PyTree, tape: Int[Array, " T"], steps: Int[Array, ""]
+) -> tuple[Float[Array, ""], Int[Array, ""], Bool[Array, ""]]:
+    """Return and steps of the episode in which a tape's first so many actions are pressed, and whether they end it."""
+    key = jr.key(0)
+
+    def press(carry: PyTree, item: tuple[Array, Array]) -> tuple[PyTree, None]:
+        state, total, count, ended = carry
+        t, action = item
+        going = ~ended & (t < steps)
+        after, out = env.step(task, state, action, jr.fold_in(key, t))
+        state = jax.tree.map(lambda new, old: jnp.where(going, new, old), after, state)
+        total = total + jnp.where(going, out.reward, 0.0)
+        ended = ended | (going & (out.terminated | out.truncated))
+        return (state, total, count + going.astype(jnp.int32), ended), None
+
+    start = (env.reset(task, key), jnp.float32(0.0), jnp.int32(0), jnp.bool_(False))
+    (_, total, count, ended), _ = jax.lax.scan(press, start, (jnp.arange(tape.shape[0]), tape))
+    return total, count, ended
+
+
 @partial(jax.jit, static_argnums=0)
 def _replay(
     env: Env, tasks: PyTree, actions: Int[Array, "M T"], length: Int[Array, " M"]
 ) -> tuple[Float[Array, " M"], Int[Array, " M"], Bool[Array, " M"]]:
-    """Return and steps of each task's episode, and whether it ended with the tape or before."""
-
-    def one(
-        task: PyTree, tape: Int[Array, " T"], steps: Int[Array, ""]
-    ) -> tuple[Float[Array, ""], Int[Array, ""], Bool[Array, ""]]:
-        key = jr.key(0)
-
-        def press(carry: PyTree, item: tuple[Array, Array]) -> tuple[PyTree, None]:
-            state, total, count, ended = carry
-            t, action = item
-            going = ~ended & (t < steps)
-            after, out = env.step(task, state, action, jr.fold_in(key, t))
-            state = jax.tree.map(lambda new, old: jnp.where(going, new, old), after, state)
-            total = total + jnp.where(going, out.reward, 0.0)
-            ended = ended | (going & (out.terminated | out.truncated))
-            return (state, total, count + going.astype(jnp.int32), ended), None
-
-        start = (env.reset(task, key), jnp.float32(0.0), jnp.int32(0), jnp.bool_(False))
-        (_, total, count, ended), _ = jax.lax.scan(press, start, (jnp.arange(tape.shape[0]), tape))
-        return total, count, ended
-
-    return jax.vmap(one)(jax.tree.map(jnp.asarray, tasks), actions, length)
+    """`_pressed` for every task of a table."""
+    return jax.vmap(partial(_pressed, env))(jax.tree.map(jnp.asarray, tasks), actions, length)
 
 
 def expert(
