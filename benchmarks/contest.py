@@ -105,23 +105,23 @@ def _rates(steps: int, wall: float, cpu: float) -> dict[str, float]:
 def main() -> None:
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     found: list[dict[str, Any]] = []
-    for n in (1, 16):
-        for kind, make in (("platformer", Game), ("wire", Still)):
+
+    def keep(what: str, game: Game, rates: dict[str, float]) -> None:
+        found.append({"what": what, "lanes": game.n, "load": os.getloadavg()[0], **rates})
+        print(json.dumps(found[-1]), flush=True)
+        machine = {"cpus": os.cpu_count(), "used": len(os.sched_getaffinity(0))}
+        command = "python -m benchmarks.contest " + " ".join(sys.argv[1:])
+        table = {"command": command.strip(), "machine": machine, "rows": found}
+        RESULTS.write_text(json.dumps(table, indent=1) + "\n")
+
+    for kind, make in (("wire", Still), ("client", Game)):
+        for n in (1, 16):
             game = make("platformer:levels=practice", "practice-1", 0, n)
-            begun = time.perf_counter()
             game.compile()
-            row: dict[str, Any] = {"lanes": n, "compile": round(time.perf_counter() - begun, 1)}
-            for repeat in range(3):
-                if kind == "platformer":
-                    found.append({"what": "in process", **row, "repeat": repeat, **in_process(game, steps)})
-                what = "client" if kind == "platformer" else "wire"
-                found.append({"what": what, **row, "repeat": repeat, **through(game, steps)})
-                for line in found[-2 if kind == "platformer" else -1 :]:
-                    print(json.dumps(line), flush=True)
-    machine = {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "affinity": len(os.sched_getaffinity(0))}
-    RESULTS.write_text(
-        json.dumps({"command": "python -m benchmarks.contest", "machine": machine, "rows": found}, indent=1)
-    )
+            for _ in range(3):
+                keep(kind, game, through(game, steps))
+                if kind == "client":
+                    keep("in process", game, in_process(game, steps))
 
 
 if __name__ == "__main__":

@@ -111,12 +111,15 @@ class _Clock:
         return self._heartbeat(self.ledger.spent if self.ledger else 0)
 
     def during(self, work: Callable[[], _T]) -> _T:
-        """Do something long in a thread, with the heart beating."""
-        with ThreadPoolExecutor(1) as pool:
+        """Do something long in a thread, with the heart beating; if that ends it, the thread is left to finish alone."""
+        pool = ThreadPoolExecutor(1)
+        try:
             future = pool.submit(work)
             while not wait([future], TICK).done:
                 self.tick()
             return future.result()
+        finally:
+            pool.shutdown(wait=False)
 
 
 def evaluate_submission(
