@@ -35,6 +35,8 @@ class ServeOptions:
     """evaluation workers on this machine; 0 where they run elsewhere"""
     database: str = ""
     """SQLAlchemy's address of a database, or in $HEADSTART_DATABASE; empty for SQLite in the data folder"""
+    lease: float = 60.0
+    """seconds without a heartbeat after which a job is given to another worker"""
     upload: int = 64
     """mebibytes an archive may have"""
     behind_proxy: bool = False
@@ -152,7 +154,12 @@ def serve(args: list[str]) -> None:
     if options.workers > 0:
         sandbox.choose(options.trust_submissions)
     config = ServeConfig(
-        options.host, options.port, options.workers, options.trust_submissions, options.behind_proxy
+        options.host,
+        options.port,
+        options.workers,
+        options.trust_submissions,
+        options.behind_proxy,
+        options.lease,
     )
     limits = Limits(packed=options.upload << 20, unpacked=options.upload << 22)
     print(f"http://{options.host}:{options.port}  (data in {options.data}; Ctrl-C ends it)", flush=True)

@@ -145,7 +145,7 @@ def submission_page(request: Request) -> Response:
     organises = who.user is not None and who.user.organises
     jobs = [j for j in board.jobs(store, one.id) if j.board == "public" or contest.final_shown or organises]
     score = store.score(one.id, "public")
-    values = views.submission(one, contest, jobs, score, mine)
+    values = views.submission(one, contest, jobs, score, mine, organises)
     return _answer(request, who, "submission.html.j2", mine=mine, organises=organises, **values)
 
 

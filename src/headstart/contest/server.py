@@ -100,6 +100,8 @@ class ServeConfig:
     """whether submissions may run without a sandbox"""
     proxy: bool = False
     """whether a reverse proxy on this machine is believed about clients' addresses"""
+    lease: float = 60.0
+    """seconds without a heartbeat after which a job is given to another worker"""
 
 
 class LocalWorkers:
@@ -183,7 +185,7 @@ def serve(folder: Path, url: str, config: ServeConfig, server: ServerConfig | No
     Raises:
       RunError: if the folder or the database cannot be used.
     """
-    store = Store(folder, url)
+    store = Store(folder, url, lease=config.lease)
     host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host
     words = ("contest", "worker", "--server", f"http://{host}:{config.port}", "--with-parent")
     command = [

@@ -67,11 +67,13 @@ _SUBMISSION = (
 class Store:
     """Contests and submissions; `users` and `queue` hold the rest."""
 
-    def __init__(self, folder: Path, url: str = "", clock: Callable[[], float] = time.time) -> None:
-        """Open, and make what is missing; arguments and errors are those of `Database`."""
+    def __init__(
+        self, folder: Path, url: str = "", clock: Callable[[], float] = time.time, lease: float = 60.0
+    ) -> None:
+        """Open, and make what is missing; `lease` is the queue's, the rest is as in `Database`."""
         self.database = Database(folder, url, clock)
         self.users = Users(self.database)
-        self.queue = Queue(self.database)
+        self.queue = Queue(self.database, lease)
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -159,9 +159,15 @@ def _job_words(job: Job) -> str:
 
 
 def submission(
-    one: Submission, contest: Contest, jobs: list[Job], score: tuple[float | None, float | None], mine: bool
+    one: Submission,
+    contest: Contest,
+    jobs: list[Job],
+    score: tuple[float | None, float | None],
+    mine: bool,
+    organises: bool,
 ) -> dict[str, Any]:
-    """A submission's page."""
+    """A submission's page; films of levels that were given as text, and of the final's, are the organisers'."""
+    open_levels = {level.label for level in contest.public if "\n" not in level.content}
     public = [job for job in jobs if job.board == "public"]
     spent = sum(contest.budget if j.state == "ended" and j.verdict in RANKED else j.spent for j in public)
     whole = max(1, contest.budget * len(public))
@@ -172,6 +178,7 @@ def submission(
     for i, (label, runs) in enumerate(by_level.items()):
         lines = [drawing.Line(f"seed {j.seed}", j.curve, k) for k, j in enumerate(runs) if j.curve]
         scores = [j.score for j in runs if j.score is not None]
+        seen = organises or (label in open_levels and runs[0].board == "public")
         title = f"Learning curves on {label}, one a seed"
         levels.append(
             {
@@ -179,6 +186,7 @@ def submission(
                 "board": runs[0].board,
                 "mean": number(sum(scores) / len(scores)) if scores else "",
                 "chart": drawing.chart(lines, contest.budget, title, f"level{i}"),
+                "films": next((job.films for job in runs if job.films), []) if seen else [],
                 "jobs": [(job, _job_words(job), job.verdict in RANKED) for job in runs],
             }
         )

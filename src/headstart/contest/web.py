@@ -73,7 +73,7 @@ class Cached(NamedTuple):
 class Cache:
     """Answers that are the same for everybody, made once a second at most, by one thread a name.
 
-    While a new one is being made, requests get the one before it, up to ten seconds old.
+    Who asks first for a new one waits for it; meanwhile the others get the one before, up to ten seconds old.
     """
 
     def __init__(self, seconds: float = 1.0, stale: float = 10.0) -> None:
@@ -88,6 +88,7 @@ class Cache:
             return kept
         task = self._making.get(name)
         if task is None:
+            kept = None
             task = self._making[name] = asyncio.create_task(self._make(name, make))
             task.add_done_callback(lambda t: None if t.cancelled() else t.exception())
         if kept is not None and now - kept.time < self.stale:

@@ -4,7 +4,7 @@
   "use strict";
   const source = document.body.dataset.live;
   if (!source) return;
-  let busy = false, again = false, asking = 0, last = 0;
+  let busy = false, again = false, asking = 0, last = 0, later = 0;
 
   const refresh = async () => {
     if (busy || document.hidden) { again = true; return; }
@@ -36,7 +36,8 @@
   const stop = () => { events?.close(); clearInterval(asking); };
   if ("EventSource" in window) {
     events = new EventSource(source);
-    events.addEventListener("change", refresh);
+    // Pages are kept for a second, so the first look after a change may be too early: look again.
+    events.addEventListener("change", () => { refresh(); clearTimeout(later); later = setTimeout(refresh, 2500); });
     events.addEventListener("open", () => { clearInterval(asking); asking = 0; });
     events.addEventListener("error", ask);
   } else ask();
