@@ -101,18 +101,15 @@ class _Part:
     """Some of the lanes: their simulators, what they last showed, and what the agent remembers of them."""
 
     lanes: Simulators
-    start: int
     n: int
     timestep: TimeStep
     memory: Memory
     began: Memory = ()
 
-    def join(self, waiting: "Future[TimeStep] | None") -> float:
-        """Take what its simulators are stepping towards; the seconds waited."""
-        begun = time.perf_counter()
+    def join(self, waiting: "Future[TimeStep] | None") -> None:
+        """Wait for what its simulators are stepping towards."""
         if waiting is not None:
             self.timestep = waiting.result()
-        return time.perf_counter() - begun
 
 
 def _stack(parts: list[PyTree]) -> PyTree:
@@ -145,7 +142,7 @@ class HostLoop:
         self._pool = ThreadPoolExecutor(env.halves + 1)
         self._learning: Future[tuple[AgentState, Metrics]] | None = None
         self._acting: list[Array] = []
-        self._learned = 0.0
+        self._acted = self._learned = 0.0  # seconds; the second is another thread's
 
     @property
     def deaths(self) -> int:
@@ -158,9 +155,7 @@ class HostLoop:
         width = self.n // self.env.halves
         for low in range(0, self.n, width):
             lanes = self.env.open(tasks, width, low, False)
-            self._parts.append(
-                _Part(lanes, low, width, lanes.reset(_word(k_lanes)), self.agent.memory(width))
-            )
+            self._parts.append(_Part(lanes, width, lanes.reset(_word(k_lanes)), self.agent.memory(width)))
         state = jax.jit(self.agent.init)(k_agent)
         part = self._parts[0]
         seen = part.timestep._replace(final_obs=None)
@@ -219,7 +214,7 @@ class HostLoop:
             carry = self._resume(carry, key)
         state, tally, made = carry.agent, carry.tally, self._made
         simulated, begun = self._simulated(), time.perf_counter()
-        self._learned = 0.0
+        self._acted = self._learned = 0.0
         metrics: list[Metrics] = []
         episodes: list[tuple[int, float, int]] = []
         for update in range(made, made + updates):
@@ -230,11 +225,10 @@ class HostLoop:
             episodes.append(ended)
             if not self.env.staleness:
                 state = self._joined(state, metrics)
-        state = self._joined(
-            state, metrics
-        )  # a chunk's end waits for its last update, which a checkpoint holds
+        state = self._joined(state, metrics)  # which a checkpoint is to hold
         wall = time.perf_counter() - begun
-        shares = ((self._simulated() - simulated) / wall, self._learned / wall, float(self.deaths))
+        learning = min((self._acted + self._learned) / wall, 1.0)
+        shares = ((self._simulated() - simulated) / wall, learning, float(self.deaths))
         return self._carry(state, tally, made + updates), _log(metrics, episodes, shares)
 
     def _simulated(self) -> float:
@@ -299,7 +293,7 @@ class HostLoop:
         seen = now._replace(final_obs=None)
         part.memory, action, extras = _act(self._sight, leaves, part.memory, seen, keys, place)  # pyright: ignore[reportArgumentType]
         action = np.asarray(action)
-        self._learned += time.perf_counter() - begun
+        self._acted += time.perf_counter() - begun
         unknown: Any = None
         return Transition(now.obs, now.first, action, unknown, unknown, unknown, unknown, None, extras)  # pyright: ignore[reportArgumentType]
 
