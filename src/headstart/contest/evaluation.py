@@ -211,9 +211,10 @@ class _Evaluation:
             shutil.rmtree(run, ignore_errors=True)
 
     def _listen(self, listener: socket.socket, run: Path) -> None:
-        run.chmod(0o755)
+        other = self._job.sandbox == "docker"  # there the agent is another user
+        run.chmod(0o755 if other else 0o700)
         listener.bind(str(run / "socket"))
-        (run / "socket").chmod(0o666)
+        (run / "socket").chmod(0o666 if other else 0o600)
         listener.listen(1)
         listener.settimeout(TICK)
         self.server.share(run / OBSERVATIONS)

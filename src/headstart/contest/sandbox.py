@@ -9,6 +9,7 @@ there), by resource limits, and by a guard that adds up the processes four times
 """
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -326,6 +327,15 @@ class Running:
         shutil.rmtree(self._home, ignore_errors=True)
 
 
+@functools.cache
+def _refusal() -> str:
+    """What bubblewrap says where it cannot do what is needed: too old, or user namespaces are switched off; else ""."""
+    words = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--ro-bind", "/", "/"]
+    words += ["--size", "65536", "--tmpfs", "/tmp", "--proc", "/proc", "true"]
+    tried = subprocess.run(words, capture_output=True, text=True, check=False)
+    return (tried.stderr.strip() or f"exit code {tried.returncode}") if tried.returncode else ""
+
+
 def check(kind: str) -> None:
     """Refuse a sandbox that this machine does not have, or that could not hold a fork bomb.
 
@@ -344,6 +354,10 @@ def check(kind: str) -> None:
         raise UsageError(
             "the number of root's processes can only be limited by control groups, and none can be made here; run as an "
             "ordinary user."
+        )
+    if _refusal():
+        raise UsageError(
+            f"bubblewrap (0.8 or newer is needed) cannot build a sandbox here: {_refusal().splitlines()[-1]}"
         )
 
 
