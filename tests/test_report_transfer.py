@@ -389,3 +389,44 @@ def test_the_best_of_each_task_is_bold(rich: tuple[list[Result], Path]) -> None:
 
 def test_the_order_of_the_results_does_not_matter(group: dict[str, Any]) -> None:
     assert only(full()[::-1]) == group
+
+
+def test_train_against_unseen_score_over_joint_training(tmp_path: Path) -> None:
+    known = {"trained": {"2000": 40.0, "4000": 70.0, "8000": 90.0}}
+    asked = {
+        "train": {"2000": 55.0, "4000": 75.0, "8000": 95.0},
+        "test": {"2000": 1.0, "4000": 2.0, "8000": 3.0},
+    }
+    found = {}
+    for name, more in (("free", known), ("asked", known | asked)):
+        facts = {"chosen": CHOSEN | more}
+        joint = [dataclasses.replace(r, facts=r.facts | facts) for r in runs("ppo-joint", fast)]
+        group = only([*runs("ppo", slow), *joint])
+        (drawing,) = [
+            d for d in transfer_figures.drawings(group, canvas.looks([group]), "t") if d.name == "t-seen"
+        ]
+        found[name] = (group, drawing)
+    group, free = found["free"]
+    assert free.title == "Train against unseen"
+    assert "ppo-joint, train from 40 to 90" in free.alt, "the return in training, where nothing else is known"
+    assert "ppo-joint, valid from 50 to 40" in free.alt
+    assert "test" not in free.alt
+    assert not any("test tasks" in note for note in group["notes"])
+    group, told = found["asked"]
+    assert "ppo-joint, train from 55 to 95" in told.alt
+    assert "ppo-joint, test from 1 to 3" in told.alt
+    assert "which the choice did not see" in told.caption
+    (note,) = [note for note in group["notes"] if "test tasks" in note]
+    assert note.startswith("The priors of ppo-joint were also adapted to test tasks")
+
+
+def test_aids_to_fine_tuning_tell_contenders_apart() -> None:
+    plain = runs("ppo-joint", fast)
+    helped = [
+        dataclasses.replace(r, facts=r.facts | {"tuning": {"kickstart": 1.0, "fresh_heads": True}})
+        for r in runs("ppo-joint", slow)
+    ]
+    assert set(by_name(only([*plain, *helped]))) == {
+        "ppo-joint plainly",
+        "ppo-joint + kickstart 1, fresh heads",
+    }

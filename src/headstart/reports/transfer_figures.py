@@ -53,7 +53,6 @@ def _band(curve: dict[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
 def _choice(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawing | None:
     """Adaptation score on valid tasks against steps of joint training; the prior taken as a dot."""
     agents = [a for a in group["agents"] if a["chosen"] and len(a["chosen"]["tried"]) > 1]
-    agents = [a for a in agents if not a["chosen"]["trained"]]  # those stand in the figure of snapshots
     lines: list[Line] = []
     for a in agents:
         tried = np.array([array(pair) for pair in a["chosen"]["tried"]])
@@ -117,11 +116,11 @@ def _sizes(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawing 
 
 def drawings(group: dict[str, Any], style: dict[str, Look], name: str) -> list[Drawing]:
     """All full-size figures that a group of `summary(...)["transfers"]` allows; as `figures.drawings`."""
+    seen = snapshots.of_transfer(group, style, f"{name}-seen")
     found = [
         figures.scores(group, style, f"{name}-scores"),
         _learning(group, style, f"{name}-curve"),
-        _choice(group, style, f"{name}-choice"),
-        snapshots.of_transfer(group, style, f"{name}-seen"),
+        seen or _choice(group, style, f"{name}-choice"),  # the former shows all that the latter does
         _sizes(group, style, f"{name}-sizes"),
     ]
     return [drawing for drawing in found if drawing is not None]
