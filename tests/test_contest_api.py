@@ -5,6 +5,7 @@ import io
 import json
 import re
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,15 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # starlette would rather have a client that is not out yet
     from starlette.testclient import TestClient
 
-MANIFEST = b"PK\x03\x04"
 SECRET = "ROW OF A HIDDEN LEVEL\n####"
 
 
-def zipped(size: int = 10) -> bytes:
-    import zipfile
-
+def zipped() -> bytes:
+    """A submission, the same bytes at any time."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr("submission.toml", "")
-        file.writestr("agent.py", "#" * size)
+        for name in ("submission.toml", "agent.py"):
+            file.writestr(zipfile.ZipInfo(name), "# nothing")
     return buffer.getvalue()
 
 

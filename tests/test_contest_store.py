@@ -39,7 +39,8 @@ def zipped(*entries: tuple[str | zipfile.ZipInfo, bytes], manifest: bool = True)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, data in [*([("submission.toml", b"")] if manifest else []), *entries]:
-            file.writestr(name, data)
+            entry = zipfile.ZipInfo(name) if isinstance(name, str) else name  # the same bytes at any time
+            file.writestr(entry, data, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

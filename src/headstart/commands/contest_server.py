@@ -259,9 +259,6 @@ def _only_contest(remote: Any) -> str:
     return found[0]
 
 
-# the organiser's desk
-
-
 def _url(given: str) -> str:
     return given or os.environ.get(_DATABASE, "")
 
