@@ -204,5 +204,21 @@ def test_check_finds_a_way_back_to_a_switch_and_says_where_there_is_none() -> No
     walled = SWITCH.replace("P", "#").replace("p", ".")
     lost = check(HEAD + walled, tape=report.tape, config=SEARCH)
     assert lost.tape is None
+    assert (lost.column, lost.closed) == (14, ())
+    assert lost.obstacle == "the search came to column 14 of 18, where the goal is"
+
+
+def test_check_names_the_gates_that_stayed_shut() -> None:
+    """A wall up to the sky stands between the start and the switch."""
+    shut = SWITCH.replace(".p.", "p..")
+    rows = [row[:1] + "#" + row[2:] if i < 9 else row for i, row in enumerate(shut.splitlines())]
+    rows = ["#" * 20, *[".#" + "." * 12 + "#" + "." * 5] * 4, *rows]
+    report = check(HEAD + "\n".join(rows), config=SEARCH)
+    assert report.tape is None
+    assert report.closed == ("P",)
+    assert report.obstacle.endswith("it never stepped on a switch 'p' for the gate in row 13, column 15")
+
+
+def test_check_refuses_what_is_no_level() -> None:
     with pytest.raises(UsageError, match="no goal"):
         check(HEAD + SWITCH.replace("G", "."))

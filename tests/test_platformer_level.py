@@ -25,6 +25,11 @@ def test_a_level_is_read_as_it_is_drawn() -> None:
     assert np.count_nonzero(level.tiles) == len(drawn), "all else is air"
 
 
+def test_files_of_other_systems_are_read_alike() -> None:
+    marked = "\ufeff" + FLAT.replace("\n", "\r\n")
+    assert parse(marked).digest == parse(FLAT).digest
+
+
 def test_codes_are_five_bits_and_all_different() -> None:
     assert len(set(CODES.values())) == len(CODES) == 23
     assert max(CODES.values()) < 32

@@ -76,7 +76,7 @@ def _checked(file: str, config: SearchConfig) -> tuple[Path, Report]:
 
 def _told(path: Path, report: Report) -> str:
     if report.seconds is None:
-        return f"{path.name}: legal, but no way to finish it was found"
+        return f"{path.name}: legal, but no way to finish it was found: {report.obstacle}"
     if report.stored:
         return f"{path.name}: legal; its tape finishes it in {report.seconds:.2f} s"
     tape = tape_beside(path).name
@@ -91,7 +91,8 @@ def _check(options: LevelsOptions) -> None:
     config, stuck, rows = SearchConfig(rounds=options.rounds, seed=options.seed), list[str](), []
     for file in options.files:
         path, report = _checked(file, config)
-        rows.append({"level": str(path), "seconds": report.seconds, "stored": report.stored})
+        row = {"level": str(path), "seconds": report.seconds, "stored": report.stored}
+        rows.append(row | {"column": report.column, "closed": report.closed})
         if not options.json:
             print(_told(path, report), flush=True)
         if report.tape is None:

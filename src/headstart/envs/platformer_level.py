@@ -281,7 +281,7 @@ def parse(text: str, name: str = "the level") -> Level:
     Raises:
       UsageError: in one sentence, with line and column where there is one.
     """
-    lines = text.expandtabs(1).splitlines()
+    lines = text.removeprefix("\ufeff").expandtabs(1).splitlines()  # some editors begin a file with a mark
     bars = [i for i, line in enumerate(lines) if line.strip() == "---"]
     if not bars:
         raise UsageError(

@@ -24,7 +24,7 @@ from jaxtyping import Array, Int, PyTree, UInt8
 
 from headstart.envs.platformer import FRAMES, HORIZON, Platformer, PlatformerState
 from headstart.envs.platformer_body import FINISHED, PLAYING
-from headstart.envs.platformer_level import COLUMNS, ROWS, Level, parse
+from headstart.envs.platformer_level import CODES, COLUMNS, ROWS, Level, parse
 from headstart.envs.platformer_table import UNIT, Levels, PlatformerTask, stack, task_of
 from headstart.envs.platformer_zones import SUB
 
@@ -130,6 +130,11 @@ class _Archive:
         states = jax.tree.map(lambda leaf: leaf[t, n], trace.states)
         self._keep(states, cell[kept], frame[kept], base + kept)
 
+    def reached(self) -> tuple[int, int]:
+        """The last column of tiles that was reached, counted from 0, and the switches pressed on the way, a bit each."""
+        cell = self.cell[: self.size]
+        return int(cell.max()) // int(np.prod(_SHAPE[1:])), int(np.bitwise_or.reduce(cell % _SHAPE[-1]))
+
     def way(self, node: int) -> tuple[UInt8[np.ndarray, " steps"], Int[np.ndarray, " steps"]]:
         """The actions that led from the start to a node, and the cells they led through."""
         actions, cells = [np.zeros(0, np.uint8)], [np.zeros(0, np.int32)]
@@ -175,7 +180,11 @@ def solve(level: Level, config: SearchConfig | None = None) -> UInt8[np.ndarray,
     Returns:
       The tape, or None where none was found; the same level and config give the same tape.
     """
-    config = config or SearchConfig()
+    return _explore(level, config or SearchConfig())[0]
+
+
+def _explore(level: Level, config: SearchConfig) -> tuple[UInt8[np.ndarray, " steps"] | None, _Archive]:
+    """The tape, and all that is known after the search."""
     levels, task, start = _single(level)
     dice = np.random.default_rng(config.seed)
     archive = _Archive(start, int(_cell(start)))
@@ -192,7 +201,7 @@ def solve(level: Level, config: SearchConfig | None = None) -> UInt8[np.ndarray,
             left = config.polish if tape is None else left
             soonest = int(ends.min())
             tape, way = archive.way((len(archive.rounds) - 1) * actions.size + int(ends.argmin()))
-    return tape
+    return tape, archive
 
 
 def _single(level: Level) -> tuple[Levels, PlatformerTask, PlatformerState]:
@@ -241,11 +250,24 @@ class Report(NamedTuple):
     """a way to finish the level; None if none is known"""
     stored: bool
     """whether that is the tape that was given, not one found by search"""
+    column: int | None = None
+    """the last column the search came to, counted from 1; None where a stored tape made it needless"""
+    closed: tuple[str, ...] = ()
+    """gates whose switch it never stepped on"""
 
     @property
     def seconds(self) -> float | None:
         """The time the tape needs, at 60 frames a second."""
         return None if self.tape is None else len(self.tape) * FRAMES / 60.0
+
+    @property
+    def obstacle(self) -> str:
+        """How far the search came, for one who has to change the level."""
+        said = f"the search came to column {self.column} of {self.level.goal + 1}, where the goal is"
+        for gate in self.closed:
+            r, c = (int(place) + 1 for place in np.argwhere(self.level.tiles == CODES[gate])[0])
+            said += f"; it never stepped on a switch '{gate.lower()}' for the gate in row {r}, column {c}"
+        return said
 
 
 def check(
@@ -268,4 +290,7 @@ def check(
     level = parse(text, name)
     if tape is not None and finishes(level, tape, config):
         return Report(level, tape, True)
-    return Report(level, solve(level, config), False)
+    found, archive = _explore(level, config or SearchConfig())
+    column, pressed = archive.reached()
+    gates = [gate for k, gate in enumerate("PQR") if CODES[gate] in level.tiles and not pressed >> k & 1]
+    return Report(level, found, False, column + 1, tuple(gates))
