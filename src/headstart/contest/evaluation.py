@@ -34,8 +34,10 @@ from headstart.errors import UsageError
 
 BEAT = 1.0
 """seconds between two heartbeats"""
-GRACE = 5.0
-"""seconds an agent has to end by itself once its evaluation is over"""
+GRACE = 30.0
+"""seconds an agent that hung up has to end, so that its exit code is known"""
+FAREWELL = 2.0
+"""seconds an agent has for its last words once its evaluation is over"""
 
 _T = TypeVar("_T")
 
@@ -257,7 +259,9 @@ class _Evaluation:
 
     def _end(self, running: Running) -> None:
         """How the process ended, if nothing else ended the evaluation."""
-        end = time.monotonic() + (GRACE if self.status == "finished" else 1.0)
+        end = time.monotonic() + (
+            GRACE if self.status == "finished" and not self.server.spent_all else FAREWELL
+        )
         while (code := running.code()) is None and time.monotonic() < end and self._clock.beat():
             time.sleep(0.02)
         if running.reason and self.status in ("finished", "refused"):
