@@ -7,7 +7,6 @@ python -m benchmarks.platformer_sheet pictures    -> docs/suites/platformer-pixe
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,49 +14,51 @@ import jax.random as jr
 import numpy as np
 from PIL import Image
 
-from headstart.envs.platformer import Platformer
-from headstart.envs.platformer_level import parse
-from headstart.envs.platformer_table import stack, task_of
-from headstart.suites._platformer_levels import tape, text
+from headstart.envs.platformer import Platformer, PlatformerState
+from headstart.envs.platformer_level import Level, parse
+from headstart.envs.platformer_table import PlatformerTask, stack, task_of
+from headstart.envs.platformer_zones import SUB
+from headstart.suites._platformer_levels import text
 from headstart.suites._platformer_moments import moments
 from headstart.suites._platformer_pictures import Camera, painter
 from headstart.suites._platformer_sheet import atlas, painted
 
 SHOWN = (
-    ("fern-hill-2", 0.62),
-    ("neon-alley-2", 0.62),
-    ("frost-peak-2", 0.4),
-    ("ember-furnace-1", 0.5),
-    ("cloud-garden-1", 0.3),
+    ("fern-hill-2", 1),
+    ("neon-alley-2", 2),
+    ("frost-peak-2", 2),
+    ("ember-furnace-1", 3),
+    ("sunken-temple-1", 2),
+    ("candy-canyon-1", 4),
 )
-"""level, and how far into its tape"""
+"""level, and the walking enemy at whose turning point the player runs"""
 SIZE = (336, 240)
 """width and height of a picture on the page"""
 PAGE = Path(__file__).parents[1] / "docs" / "suites" / "platformer-pixels.png"
 
 
-def states(shown: tuple[tuple[str, float], ...]) -> list[tuple[Any, Any, Any]]:
-    """Level, task and state of each moment, all played by one compiled program."""
-    levels = [parse(text(name)) for name, _ in shown]
-    env, tapes = Platformer(stack(levels), sticky=0.0), [tape(name) for name, _ in shown]
-    tasks = [task_of(level, row) for row, level in enumerate(levels)]
-    step = jax.jit(lambda task, state, action: env.step(task, state, action, jr.key(0))[0])
-    out = []
-    for level, task, actions, (_, share) in zip(levels, tasks, tapes, shown, strict=True):
+def states() -> list[tuple[Level, PlatformerTask, PlatformerState]]:
+    """Level, task and state of each moment."""
+    levels, out = [parse(text(name)) for name, _ in SHOWN], []
+    env = Platformer(stack(levels))
+    for row, (level, (_, number)) in enumerate(zip(levels, SHOWN, strict=True)):
+        walkers = [enemy for enemy in level.enemies if not enemy.vertical]
+        walker = walkers[number % len(walkers)]
+        task = task_of(level, row)
         state = env.reset(task, jr.key(0))
-        for action in actions[: int(len(actions) * share)]:
-            state = step(task, state, jnp.int32(action))
-        out.append((level, task, state))
+        place = {"x": jnp.int32(walker.x * SUB), "y": jnp.int32(walker.y * SUB)}
+        body = state.body._replace(**place, vx=jnp.int32(3 * SUB), rings=jnp.int32(row % 2))
+        out.append((level, task, state._replace(body=body, clock=jnp.int32(300))))
     return out
 
 
 def pictures() -> None:
     """A row a moment: full size, rgb, grey."""
-    played, rows = states(SHOWN), []
-    table = stack([level for level, _, _ in played])
+    shown, rows = states(), list[np.ndarray]()
+    table = stack([level for level, _, _ in shown])
     envs = [Platformer(table, atlas=atlas(grey)) for grey in (False, True)]
     see = jax.jit(lambda task, state: [env.observe(task, state) for env in envs])
-    for level, task, state in played:
+    for level, task, state in shown:
         now = moments(jax.tree.map(lambda leaf: np.asarray(leaf)[None], state))[0]
         seen = [np.broadcast_to(np.asarray(picture), (84, 84, 3)) for picture in see(task, state)]
         large = painter(level).paint([now], Camera.at(level, now))

@@ -230,22 +230,18 @@ def _laid(under: Words, over: Words) -> Words:
     return (under & ~((full << 8) - full)) | over
 
 
-def _interleaved(words: Words) -> UInt8[Array, "h wide c"]:
-    """Pixels from words, a plane each channel."""
+def _interleaved(words: Words) -> UInt32[Array, "h cw"]:
+    """Planes of one channel or three to words with the channels of a pixel side by side."""
     if words.shape[0] == 1:
-        mixed = words[0][..., None]
-    else:
-        r, g, b = words
-        one, two, three, four = (jnp.uint32(0xFF << 8 * k) for k in range(4))
-        mixed = jnp.stack(
-            [
-                r & one | (g & one) << 8 | (b & one) << 16 | (r & two) << 16,
-                (g & two) >> 8 | b & two | r & three | (g & three) << 8,
-                (b & three) >> 16 | (r & four) >> 16 | (g & four) >> 8 | b & four,
-            ],
-            axis=-1,
-        )
-    return jax.lax.bitcast_convert_type(mixed, jnp.uint8).reshape(SIDE, SIDE, words.shape[0])
+        return words[0]
+    r, g, b = words
+    one, two, three, four = (jnp.uint32(0xFF << 8 * k) for k in range(4))
+    mixed = [
+        r & one | (g & one) << 8 | (b & one) << 16 | (r & two) << 16,
+        (g & two) >> 8 | b & two | r & three | (g & three) << 8,
+        (b & three) >> 16 | (r & four) >> 16 | (g & four) >> 8 | b & four,
+    ]
+    return jnp.stack(mixed, axis=-1).reshape(SIDE, -1)
 
 
 def picture(
@@ -274,7 +270,7 @@ def picture(
     changes = Changes(world.smashed, fallen, world.pressed)
     lowest = (jnp.asarray(task.bottom) >> STEP) - 1
 
-    def drawn(turn: Int[Array, ""]) -> Words:
+    def drawn(turn: Int[Array, ""]) -> UInt32[Array, "h cw"]:
         seen = stage(turn, lambda: raw(levels, task.level, at.left >> 2, _WORDS + 1))
         kinds = stage(turn, _kinds, seen, changes, world.taken, lowest)
         near = stage(turn, lambda: around(levels, task.level, body.x))
@@ -285,6 +281,8 @@ def picture(
         tiles = _moved(stage(turn, _tiles, atlas, zone, kinds, at), at.left & 3)
         behind = _moved(stage(turn, _backdrop, atlas, zone, at), at.left >> 2 & 3)
         layers = stage(turn, _over, atlas, things), stage(turn, _over, atlas, _player(body, clock, at))
-        return stage(turn, lambda: _laid(_laid(_laid(behind, tiles), layers[0]), layers[1]))
+        laid = stage(turn, lambda: _laid(_laid(_laid(behind, tiles), layers[0]), layers[1]))
+        return stage(turn, _interleaved, laid)
 
-    return _interleaved(turns(drawn))
+    pixels = jax.lax.bitcast_convert_type(turns(drawn), jnp.uint8)
+    return pixels.reshape(SIDE, SIDE, atlas.channels)
