@@ -1,6 +1,6 @@
 """The retro path end to end, on the game that ships with the emulator.
 
-    python -m benchmarks.retro [--budget 4096] [--tasks 2] [--seeds 1]
+    python -m benchmarks.retro [--budget 1024] [--tasks 1] [--seeds 1] [--lanes 1]
 
 A script plays Airstriker-Genesis-v0 and saves its state now and then; the states are tasks with roles; random play, JERK
 and PPO then learn the test states from scratch under the budget. Kept under results/retro: the states' manifest and
@@ -50,9 +50,10 @@ def make_states() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--budget", type=int, default=4096)
-    parser.add_argument("--tasks", type=int, default=2)
+    parser.add_argument("--budget", type=int, default=1024)
+    parser.add_argument("--tasks", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--lanes", type=int, default=1)
     args = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     if not (STATES / "states.json").exists() or not (STATES / "state000.state").exists():
@@ -63,11 +64,11 @@ def main() -> None:
         budget=args.budget,
         tasks=args.tasks,
         seeds=args.seeds,
-        lanes=4,
+        lanes=args.lanes,
         run=OUT,
     )
     configs = {
-        "ppo": hs.configure("ppo", unroll=64, epochs=3, minibatches=4),
+        "ppo": hs.configure("ppo", unroll=128 // args.lanes, epochs=3, minibatches=4),
         "jerk": hs.configure("jerk", total_steps=args.budget),
     }
     begun = time.monotonic()

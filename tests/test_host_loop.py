@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from headstart import agents
+from headstart import _console, agents
 from headstart.agents.ppo import PPOConfig
 from headstart.agents.rainbow import RainbowConfig
 from headstart.envs.cartpole import CartPole, CartPoleTask
@@ -19,6 +19,7 @@ from headstart.loops import host, jit
 from headstart.loops.host import HostLoop
 from headstart.nets.actor_critic import NetworkConfig
 from headstart.nets.q_network import QNetworkConfig
+from headstart.protocol.training import Progress
 from headstart.types import Agent
 
 ENV = CartPole(horizon=12)  # short, so that episodes end both ways
@@ -27,8 +28,8 @@ START, KEY, LANES = jr.key(3), jr.key(4), 4
 
 
 def ppo() -> Agent:
-    network = NetworkConfig(torso=(), memory="gru", memory_size=8, actor=(), critic=())
-    config = PPOConfig(network, unroll=8, epochs=1, minibatches=2, lr=1e-2)
+    network = NetworkConfig(torso=(), memory="gru", memory_size=4, actor=(), critic=())
+    config = PPOConfig(network, unroll=8, epochs=1, minibatches=1, lr=1e-2)
     return agents.entry("ppo").build(ENV.spec, config)
 
 
@@ -98,8 +99,8 @@ def check_agreement(agent: Agent) -> None:
     assert max(moved) > 1e-3, "something was learned that could disagree"
 
 
-@pytest.mark.parametrize(("halves", "staleness"), [(2, 0), (2, 1), (1, 1)])
-def test_parts_and_staleness_are_a_function_of_the_seed(learner: Agent, halves: int, staleness: int) -> None:
+def test_parts_and_staleness_are_a_function_of_the_seed(learner: Agent) -> None:
+    halves, staleness = 2, 1
     one, again = (foreign(learner, 2, 2, halves=halves, staleness=staleness) for _ in range(2))
     for x, y in zip(jax.tree.leaves(one[0]), jax.tree.leaves(again[0]), strict=True):
         np.testing.assert_array_equal(x, y)
@@ -142,6 +143,9 @@ def test_a_log_says_how_busy_both_sides_were(learner: Agent) -> None:
     _, log = foreign(learner, 2)
     assert 0.0 < log.metrics["learning"][0] <= 1.01
     assert log.metrics["deaths"].tolist() == [0.0, 0.0]
+    shown = _console._busy(Progress(1, 2, 0.0, {"simulating": 0.83, "learning": 0.4, "deaths": 2.0}))
+    assert shown == "  simulators 83 %, learner 40 % busy, 2 died"
+    assert _console._busy(Progress(1, 2, 0.0, {})) == ""
 
 
 def test_a_resumed_run_keeps_what_was_learned_and_begins_new_episodes(learner: Agent) -> None:
