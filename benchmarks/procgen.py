@@ -132,8 +132,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["speed", "repeats", "learn", "pictures"])
     parser.add_argument("steps", type=int, nargs="?", default=8192)
+    parser.add_argument("--games", nargs="*", choices=sorted(host.HORIZONS))
     given = parser.parse_args()
-    games = sorted(host.HORIZONS)
+    games = given.games or sorted(host.HORIZONS)
     if given.what == "speed":
         for game in games:
             print(json.dumps(speed(game)), flush=True)

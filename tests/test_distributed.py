@@ -54,7 +54,8 @@ def free_port() -> int:
 
 def pair(run: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """What two processes, one device each, say of the run they trained together."""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    flags = "--xla_cpu_use_fusion_emitters=false"  # compiles faster, see conftest
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     words = [f"127.0.0.1:{free_port()}", str(run), json.dumps(settings)]
     both = [
         subprocess.Popen(
@@ -67,7 +68,7 @@ def pair(run: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
         for index in (0, 1)
     ]
     try:
-        said = [process.communicate(timeout=600) for process in both]
+        said = [process.communicate(timeout=1500) for process in both]
     finally:
         for process in both:
             process.kill()

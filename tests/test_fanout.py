@@ -260,9 +260,9 @@ class Nodes:
 
 _PATIENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
-    "RAY_agent_register_timeout_ms": "600000",
-    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "180",
+    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_worker_register_timeout_seconds": "180",
     "RAY_health_check_failure_threshold": "20",
 }
 """a busy machine needs longer to start a node than Ray would wait"""
@@ -278,7 +278,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     get, wait = services.get_node, Cluster._wait_for_node
 
     def patient(*args: Any) -> Any:
-        until = time.monotonic() + 600.0
+        until = time.monotonic() + 180.0
         while True:
             try:
                 return get(*args)
@@ -288,7 +288,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
                 time.sleep(1.0)
 
     monkeypatch.setattr(services, "get_node", patient)
-    monkeypatch.setattr(Cluster, "_wait_for_node", lambda cluster, node: wait(cluster, node, 600.0))
+    monkeypatch.setattr(Cluster, "_wait_for_node", lambda cluster, node: wait(cluster, node, 180.0))
     found = Nodes()
     yield found
     found.cluster.shutdown()

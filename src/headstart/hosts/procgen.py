@@ -47,8 +47,13 @@ ACTIONS = 15
 _QT = ("libQt5Core.so.5", "libQt5Gui.so.5")
 _WASTE = 4
 """levels of a range, for each one of the table, that an episode may begin on to be begun again"""
-_PLAIN = {"use_backgrounds": False, "use_monochrome_assets": True, "restrict_themes": True}
-"""draws what is where and nothing else: levels of one layout look the same whatever they are dressed in"""
+_PLAIN = {
+    "use_backgrounds": False,
+    "use_monochrome_assets": True,
+    "restrict_themes": True,
+    "center_agent": False,
+}
+"""draws the whole level, what is where and nothing else: levels of one layout look the same whatever they are dressed in"""
 _TRIES = 5000
 """resets after which a level that never comes up counts as missing"""
 
@@ -249,7 +254,7 @@ def first_frames(game: Game, levels: Sequence[int], plain: bool = False) -> dict
 
     Args:
       levels: neighbours.
-      plain: without backgrounds and themes, so that levels of the same layout look the same.
+      plain: the whole level, without backgrounds and themes, so that levels of the same layout look the same.
 
     Raises:
       UsageError: if Procgen is not installed.

@@ -2,7 +2,8 @@
 
 The standard setting trains on 200 levels (easy mode; 500 in hard) and tests on levels never seen. Level numbers do not keep
 the two apart: in several games different numbers draw the same level, differently dressed. So a valid or test level whose
-first picture, drawn plain, is that of a training level (or of another valid or test level) is passed over for the next.
+first picture, drawn plain, is that of a training level (or of another valid or test level) is passed over for the next. In
+the games whose first picture is bare because things appear later on, pictures are compared as agents see them.
 """
 
 from functools import cache
@@ -25,6 +26,8 @@ _AT: dict[Role, int] = {"train": 0, "valid": 1 << 20, "test": 1 << 21}
 _VALID = 32
 _MOST = 2000
 """training levels whose first pictures are looked at in reasonable time"""
+_BARE = ("bigfish", "bossfight", "leaper", "plunder", "starpilot")
+"""games whose first picture, drawn plain, says nothing of the level"""
 _BLOCKS = 16
 """how many times as many levels are looked at, at most, as are wanted"""
 
@@ -85,6 +88,11 @@ def fresh(frames: dict[int, bytes], known: set[bytes]) -> list[int]:
     return kept
 
 
+def shows_layout(game: Game) -> bool:
+    """Whether a level's first picture, drawn plain, tells the level from others."""
+    return game.name not in _BARE
+
+
 def _unlike(game: Game, at: int, size: int, known: set[bytes]) -> list[int]:
     """The first `size` levels from `at` on that look like nothing known; `known` grows.
 
@@ -94,7 +102,7 @@ def _unlike(game: Game, at: int, size: int, known: set[bytes]) -> list[int]:
     kept: list[int] = []
     for block in range(_BLOCKS):
         low = at + block * size
-        kept += fresh(host.first_frames(game, range(low, low + size), plain=True), known)
+        kept += fresh(host.first_frames(game, range(low, low + size), shows_layout(game)), known)
         if len(kept) >= size:
             return kept[:size]
     raise UsageError(
@@ -106,7 +114,7 @@ def _unlike(game: Game, at: int, size: int, known: set[bytes]) -> list[int]:
 def _tables(game: Game, start: int, train: int, test: int) -> dict[Role, Table]:
     """The levels of every role."""
     numbers = range(start, start + train)
-    known = set(host.first_frames(game, numbers, plain=True).values())
+    known = set(host.first_frames(game, numbers, shows_layout(game)).values())
     levels: dict[Role, list[int]] = {"train": list(numbers)}
     wanted: tuple[tuple[Role, int], ...] = (("valid", _VALID), ("test", test))
     for role, size in wanted:
