@@ -305,8 +305,28 @@ def test_a_bar_is_shown_on_a_terminal(
 
 
 def test_the_demo_in_small(call: Call, tmp_path: Path) -> None:
-    args: list[Any] = ["demo", "--steps", "25600", "--tasks", "4", "--out", tmp_path / "demo"]
+    args: list[Any] = [
+        "demo",
+        "--steps",
+        "25600",
+        "--tasks",
+        "4",
+        "--budget",
+        "0",
+        "--out",
+        tmp_path / "demo",
+    ]
     said = call(*args)
     assert said.code == 0, said.err
     assert f"report: {tmp_path / 'demo' / 'report.html'}" in "".join(said.out.splitlines()[-2:])
     assert "rl2" in (tmp_path / "demo" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_demo_learns_levels(call: Call, tmp_path: Path) -> None:
+    args: list[Any] = ["demo", "--steps", "0", "--tasks", "4", "--budget", "4096", "--out", tmp_path / "demo"]
+    said = call(*args)
+    assert said.code == 0, said.err
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert "ppo-platformer" in page
+    assert "Before, during and after" in page

@@ -91,7 +91,7 @@ def test_films_are_small_and_show_the_episode(shown: tuple[Path, list[Result], l
     ]
     for film, take in zip(stored, [t for footage in seen for t in footage.takes], strict=True):
         length = len(jax.tree.leaves(take.states)[0])
-        if film.path.suffix == ".gif":
+        if film.path.suffix == ".webp":
             with Image.open(film.path) as gif:
                 count, width = len(list(ImageSequence.Iterator(gif))), gif.width
             # pictures that are alike are stored once
@@ -104,7 +104,7 @@ def test_films_are_small_and_show_the_episode(shown: tuple[Path, list[Result], l
 def test_the_page_shows_them(shown: tuple[Path, list[Result], list[Footage]]) -> None:
     run, found, _ = shown
     page = report(found, run / "page.html", films=filmed.found([run])).read_text()
-    kind = "video/mp4" if (run / "runs" / "ppo" / "task-0-seed0.after.mp4").exists() else "image/gif"
+    kind = "video/mp4" if (run / "runs" / "ppo" / "task-0-seed0.after.mp4").exists() else "image/webp"
     embedded = re.findall(rf'src="data:{kind};base64,([^"]+)"', page)
     assert len(embedded) == 6
     first = filmed.found([run])[0]

@@ -86,12 +86,14 @@ def test_a_trial_becomes_a_film(trial, tmp_path):
     assert maze.render(task, MazeState(*(leaf[:2] for leaf in states.inner))).shape[1:] == film.shape[1:]
 
 
-def test_films_keep_their_frames_and_their_time(tmp_path):
-    path = write_film(tmp_path / "a.gif", FRAMES, rate=10.0, hold=1.0)
+@pytest.mark.parametrize("ending", ["gif", "webp"])
+def test_films_keep_their_frames_and_their_time(tmp_path, ending):
+    path = write_film(tmp_path / f"a.{ending}", FRAMES, rate=10.0, hold=1.0)
     with Image.open(path) as image:
         times = []
         for i in range(image.n_frames):
             image.seek(i)
+            image.load()
             times.append(image.info["duration"])
     assert times == [100, 100, 100, 1100]
 

@@ -1,7 +1,8 @@
 """`headstart demo`: an agent that learned to learn, against textbook rules, on tasks it has never seen.
 
 First RL² is trained before your eyes on ten-pull bandits; then the priors that come with the package play bandits and
-tabular MDPs, all on the same test tasks with the same random numbers as every rule; then the report.
+tabular MDPs, all on the same test tasks with the same random numbers as every rule; then PPO learns three levels of the
+platformer from scratch, and with a prior from its training levels; then the report.
 """
 
 import json
@@ -14,15 +15,19 @@ import numpy as np
 from headstart import _console, suites
 from headstart.cli import parse
 from headstart.commands.runs import show, writable
+from headstart.commands.transfer import say
+from headstart.commands.transfer import show as show_transfer
 from headstart.commands.watch import film
 from headstart.errors import UsageError
 from headstart.protocol import priors, training
 from headstart.protocol.evaluation import evaluate
 from headstart.protocol.priors import Prior
 from headstart.protocol.training import TrainOptions
+from headstart.protocol.transfer import TransferOptions, Watch, transfer
 from headstart.results import Result
 
 _LIVE = "bandit:arms=5,pulls=10"
+_PRIOR = "ppo-platformer"
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class DemoOptions:
     """steps of the training shown live; 0 leaves it out"""
     tasks: int = 1000
     """test tasks a suite"""
+    budget: int = 200_000
+    """steps of learning on each of three levels of the platformer; 0 leaves them out"""
     seed: int = 0
     """of all randomness"""
     json: bool = False
@@ -61,10 +68,28 @@ def _best(found: list[Result], learned: set[str]) -> str:
     return f"{prior} scores {mean[prior]:.2f}; the best rule, {rule}, {mean[rule]:.2f}"
 
 
+def _learn_levels(options: DemoOptions) -> list[Result]:
+    """PPO on levels it has never seen: from scratch, and with what its training levels taught it."""
+    from headstart.reports import films
+
+    _say(f"learning three unseen levels of the platformer, {options.budget} steps each")
+    wanted = TransferOptions(
+        "platformer",
+        agents=("ppo-retro", _PRIOR, f"{_PRIOR}-frozen"),
+        budget=options.budget,
+        seeds=1,
+        tasks=3,
+        film=True,
+        run=options.out / "transfer",
+    )
+    watch = Watch(film=films.keep) if options.json else Watch(result=say, film=films.keep)
+    return transfer(wanted, watch, "headstart demo")
+
+
 def demo(args: list[str]) -> None:
     """Train, play, report."""
     options: DemoOptions = parse(DemoOptions, args, "demo")
-    from headstart.reports import page
+    from headstart.reports import filmed, page
 
     writable(options.out / "report.html")
     shipped = priors.shipped()
@@ -86,6 +111,11 @@ def demo(args: list[str]) -> None:
         if not options.json:
             show(played)
             print(_best(played, {prior.name or prior.agent for prior in learned}), flush=True)
+    levels: list[Result] = []
+    if options.budget and _PRIOR in shipped:
+        levels = _learn_levels(options)
+        if not options.json:
+            show_transfer(levels)
     pictures: dict[str, Path] = {}
     if "rl2-maze-small-rays" in shipped:
         _say("filming a trial in a maze")
@@ -94,6 +124,10 @@ def demo(args: list[str]) -> None:
             "maze-small:obs=rays", "rl2-maze-small-rays", where
         )
     written = page.report(
-        found, options.out / "report.html", pictures=pictures, command="headstart demo " + " ".join(args)
+        [*found, *levels],
+        options.out / "report.html",
+        pictures=pictures,
+        command="headstart demo " + " ".join(args),
+        films=filmed.found([options.out / "transfer" / "runs"]) if levels else (),
     )
-    print(json.dumps(page.summary(found)) if options.json else f"report: {written}")
+    print(json.dumps(page.summary([*found, *levels])) if options.json else f"report: {written}")

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from headstart.protocol.films import Footage, Take
 from headstart.reports import video
 
-FRAMES = 200
+FRAMES = 150
 """pictures of a film at most"""
 WIDTH = 320
 """pixels across at most"""
@@ -28,7 +28,7 @@ def _pace(steps: int) -> tuple[int, int]:
     """How many times as fast an episode of so many states is shown, and how many of its states that covers.
 
     >>> _pace(100), _pace(450), _pace(10_000)
-    ((1, 100), (3, 450), (4, 800))
+    ((1, 100), (3, 450), (4, 600))
     """
     speed = min(FASTEST, -(-steps // FRAMES))
     return speed, min(steps, speed * FRAMES)
@@ -51,14 +51,14 @@ def _shot(footage: Footage, take: Take, path: Path) -> dict[str, Any]:
 
 
 def keep(footage: Footage) -> list[dict[str, Any]]:
-    """Store the films of a run beside its result, as MP4 where ffmpeg is installed, else as GIF.
+    """Store the films of a run beside its result, as MP4 where ffmpeg is installed, else as WebP.
 
     Returns:
       A line a film for the result's `facts["films"]`: `when`, `steps`, `return`, `file`, `speed`, `whole`.
     """
     if footage.path is None:
         return []
-    ending = "mp4" if shutil.which("ffmpeg") else "gif"
+    ending = "mp4" if shutil.which("ffmpeg") else "webp"
     stem = footage.path.name.removesuffix(".result.json")
     return [
         _shot(footage, take, footage.path.with_name(f"{stem}.{take.when}.{ending}")) for take in footage.takes

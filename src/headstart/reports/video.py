@@ -1,4 +1,4 @@
-"""Films of what an agent did: animated GIFs, MP4s where ffmpeg is installed, and sheets of stills."""
+"""Films of what an agent did: animated GIFs and WebPs, MP4s where ffmpeg is installed, and sheets of stills."""
 
 import shutil
 import subprocess
@@ -37,6 +37,13 @@ def _write_gif(path: Path, frames: UInt8[np.ndarray, "T H W 3"], rate: float, ho
     images[0].save(path, save_all=True, append_images=images[1:], duration=ticks, loop=0, optimize=False)
 
 
+def _write_webp(path: Path, frames: UInt8[np.ndarray, "T H W 3"], rate: float, hold: float) -> None:
+    images = [Image.fromarray(frame) for frame in frames]
+    times = [round(1000 / rate)] * len(images)
+    times[-1] += round(1000 * hold)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=times, loop=0, quality=50, method=2)
+
+
 def _write_mp4(path: Path, frames: UInt8[np.ndarray, "T H W 3"], rate: float, hold: float) -> None:
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
@@ -58,7 +65,7 @@ def write_film(
     """Write frames as a film.
 
     Args:
-      path: where to; ".gif" or ".mp4" (which needs ffmpeg) says how.
+      path: where to; ".gif", ".webp" (half the size, with some loss) or ".mp4" (which needs ffmpeg) says how.
       frames: red, green and blue, 0 to 255.
       rate: frames a second; 15 is an agent's step of four frames at 60 a second.
       hold: how long the last frame stays, in seconds.
@@ -67,9 +74,9 @@ def write_film(
       UsageError: for another ending, without ffmpeg for an MP4, or if there are no frames.
     """
     path = Path(path)
-    writers = {".gif": _write_gif, ".mp4": _write_mp4}
+    writers = {".gif": _write_gif, ".webp": _write_webp, ".mp4": _write_mp4}
     if path.suffix not in writers:
-        raise UsageError(f"a film is a .gif or an .mp4, not '{path.suffix}'.")
+        raise UsageError(f"a film is a .gif, a .webp or an .mp4, not '{path.suffix}'.")
     if len(frames) == 0:
         raise UsageError("a film has at least one frame.")
     if not rate > 0:
