@@ -73,9 +73,11 @@ def of_transfer(group: dict[str, Any], style: dict[str, Look], name: str) -> Dra
             if pairs:
                 table = np.array([array(pair) for pair in pairs])
                 every.append(Series(a["name"], role, table[:, 0], table[:, 1], chosen["steps"]))
-    adapted = any(a["chosen"]["train"] for a in agents)
-    caption = "What joint training brings, by its steps. Solid: "
-    caption += "adapting to tasks of the train split" if adapted else "return in joint training itself"
+    adapted = {bool(a["chosen"]["train"]) for a in agents}
+    kinds = ("return in joint training itself", "adapting to tasks of the train split")
+    caption = (
+        f"What joint training brings, by its steps. Solid: {' or '.join(kinds[i] for i in sorted(adapted))}"
+    )
     caption += "; dashed: adapting to valid tasks, never trained on, by which the prior with the large dot was chosen"
     if any(a["chosen"]["test"] for a in agents):
         caption += "; dotted: adapting to test tasks, which the choice did not see"
