@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gymnasium
@@ -33,8 +33,10 @@ def games() -> dict[int, Game]:
 
 
 @contextlib.contextmanager
-def served(folder: Path, game: Game, budget: int = 1000, shared: bool = True) -> Iterator[tuple[str, Ledger]]:
-    """A server for one client: the socket's path and the ledger."""
+def served(
+    folder: Path, game: Game, budget: int = 1000, shared: bool = True, tick: Callable[[], None] = lambda: None
+) -> Iterator[tuple[str, Ledger]]:
+    """A server for one client: the socket's path and the ledger. A `tick` that raises TimeoutError ends it."""
     ledger = Ledger(budget, game.n, game.spec.horizon)
     server = Server(game, ledger, {"budget": budget, "seed": 7, "suite": "cartpole"})
     path = folder / "socket"
@@ -50,7 +52,9 @@ def served(folder: Path, game: Game, budget: int = 1000, shared: bool = True) ->
         with connection:
             channel = Channel(connection, lambda: None)
             try:
-                server.serve(channel, lambda: None)
+                server.serve(channel, tick)
+            except TimeoutError:
+                channel.error("wall-clock", "the time is over.")
             except MalformedError as error:
                 channel.error("refused", str(error))
             except HungUpError:
@@ -181,6 +185,20 @@ def test_what_is_refused_is_said(tmp_path, games):
         with pytest.raises(client.LostError, match=r"hung up|broke"):
             env.step(0)
         env.close()
+
+
+def test_when_the_time_is_over_that_is_said_also_to_who_asks_later(tmp_path, games):
+    def late():
+        raise TimeoutError
+
+    with served(tmp_path, games[1], tick=late) as (path, ledger):
+        env = client.connect(path)
+        with pytest.raises(client.WallClockError, match="time is over"):
+            env.reset()
+        with pytest.raises(client.LostError):
+            env.reset()
+        env.close()
+    assert ledger.spent == 0
 
 
 def test_without_an_evaluator_the_agent_is_told_what_to_do(tmp_path, monkeypatch):

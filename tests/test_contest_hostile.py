@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from headstart.contest import archive, client, wire
+from headstart.contest.environment import Game
 from headstart.contest.evaluation import Job, Verdict, evaluate_submission
 from headstart.contest.sandbox import Limits
 from headstart.errors import UsageError
@@ -40,6 +41,12 @@ print(len(ask(HELLO)) > 50, flush=True)
     step=client.message({"do": "step"}, b"\x01\x00\x00\x00").hex(),
 )
 """an agent's own few lines for the wire, without NumPy, so that the battery is quick"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """The game's programs, once, so that no case has to wait for them."""
+    Game("cartpole", "task-0", 0, 1).compile()
 
 
 def evaluate(tmp_path: Path, code: str, budget: int = 40, seconds: float = 60.0) -> Verdict:

@@ -357,7 +357,7 @@ class Env(_Base):
 
         Raises:
           EpisodeOverError: if the episode has ended or none has begun.
-          BudgetSpentError, WallClockError: the evaluation is over.
+          BudgetSpentError, WallClockError: it is over.
           RefusedError: for an action outside the space.
         """
         obs, reward, ended, info = self._lanes.play(action)
