@@ -26,6 +26,7 @@ class Row(NamedTuple):
     low: float | None
     high: float | None
     tries: int
+    """submissions of its author; 0 for references"""
     created: float
     levels: tuple[float | None, ...]
     """mean over seeds, one a level of the board"""
@@ -143,7 +144,10 @@ def standing(store: Store, slug: str, board: Board) -> Standing:
         count = {row[0]: int(row[1]) for row in c.execute(tries)}
         running = c.scalar(select(sa.func.count()).where(s.contest == slug, live)) or 0
         waiting = c.scalar(select(sa.func.count()).where(t.jobs.c.state != "ended")) or 0
-    rows = [(r.reference, _row(r, runs.get(r.id, []), labels, count.get(r.user, 0))) for r in chosen]
+    rows = [
+        (r.reference, _row(r, runs.get(r.id, []), labels, 0 if r.reference else count.get(r.user, 0)))
+        for r in chosen
+    ]
     constants = contest.references if board == "public" else ()
     rows += [
         (True, Row(None, r.name, "", r.source, r.score, r.error, None, None, 0, 0.0, (), ()))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 WIDE, HIGH = 640.0, 280.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 150.0, 14.0, 34.0
+_LEFT, _TOP, _BOTTOM = 52.0, 14.0, 34.0
 _GAP = 15.0  # units between two labels
 SHADES = 9
 """steps of the heat map"""
@@ -82,7 +82,8 @@ def chart(lines: Sequence[Line], budget: int, title: str, key: str) -> Markup:
         return Markup("")
     high = max(HIGH, _TOP + _BOTTOM + _GAP * len(lines) + 10)
     ticks = nice(min(0.0, *found), max(found) if len(found) > 1 else found[0] + 1)
-    right, bottom = WIDE - _RIGHT, high - _BOTTOM
+    longest = min(20, max(len(line.name) for line in lines))
+    right, bottom = WIDE - 30.0 - 7.2 * longest, high - _BOTTOM
 
     def up(value: float) -> float:
         return bottom - (value - ticks[0]) / (ticks[-1] - ticks[0]) * (bottom - _TOP)

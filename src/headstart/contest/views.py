@@ -83,6 +83,12 @@ def _when(contest: Contest, now: float) -> str:
     return f"opens {moment(contest.opens)}"
 
 
+def _like(error: float | None, score: float) -> str:
+    """A standard error with as many decimals as its score."""
+    decimals = 3 if abs(score) < 10 else 2 if abs(score) < 100 else 1
+    return "" if error is None else number(error, decimals)
+
+
 def _line(row: Row, labels: tuple[str, ...], spans: dict[str, tuple[float, float]]) -> dict[str, Any]:
     """A row of the board as text, classes and drawings."""
     least, most = spans["score"]
@@ -93,7 +99,7 @@ def _line(row: Row, labels: tuple[str, ...], spans: dict[str, tuple[float, float
     return {
         "row": row,
         "score": number(row.score),
-        "error": "" if row.error is None else number(row.error),
+        "error": _like(row.error, row.score),
         "span": ""
         if row.low is None or row.high is None
         else f"{number(row.low, 0)} to {number(row.high, 0)}",
@@ -202,7 +208,7 @@ def submission(
         "ended": sum(job.state == "ended" and job.verdict in RANKED for job in public),
         "count": len(public),
         "score": "" if score[0] is None else number(score[0]),
-        "error": "" if score[1] is None else number(score[1]),
+        "error": _like(score[1], score[0] or 0.0),
         "reason": one.reason if mine or one.state == "disqualified" else one.reason.partition(":")[0],
     }
 
