@@ -67,7 +67,7 @@ def pictures() -> None:
             *((picture, Image.Resampling.NEAREST) for picture in seen),
         ]
         rows.append(np.hstack([np.asarray(Image.fromarray(p).resize(SIZE, how)) for p, how in parts]))
-    Image.fromarray(np.vstack(rows)).quantize(128).save(PAGE, optimize=True)
+    Image.fromarray(np.vstack(rows)).save(PAGE, optimize=True)
     print(f"{PAGE.name}: {PAGE.stat().st_size} bytes")
 
 
