@@ -15,7 +15,7 @@ from headstart.agents.rainbow import RainbowConfig
 from headstart.envs.cartpole import CartPole, CartPoleTask
 from headstart.errors import UsageError
 from headstart.hosts.pure import on_host
-from headstart.loops import host, jit
+from headstart.loops import either, host, jit
 from headstart.loops.host import HostLoop
 from headstart.nets.actor_critic import NetworkConfig
 from headstart.nets.q_network import QNetworkConfig
@@ -171,6 +171,18 @@ def test_a_resumed_run_keeps_what_was_learned_and_begins_new_episodes(learner: A
         assert np.asarray(resumed.timestep.first).all()
         assert not np.asarray(resumed.tally.length).any()
         assert_agree(jax.device_get(resumed.agent), kept.agent)
+
+
+def test_a_run_in_a_row_of_one_keeps_its_memory_from_chunk_to_chunk(learner: Agent) -> None:
+    env = on_host(ENV, KEY, learner.unroll)
+    rows, keys = jnp.array([1]), jnp.stack([KEY])
+    carries = either.starts(learner, env, TASKS, keys, LANES, rows)
+    for made in (1, 2):
+        carries, log = either.chunks(learner, env, TASKS, carries, keys, 1, rows)
+        assert log.returns.shape == (1, 1)
+        assert carries.update.tolist() == [made]
+        assert jax.tree.leaves(carries.memory)[0].shape[:2] == (1, LANES)
+    either.close(carries)
 
 
 def test_an_evaluation_on_the_host_plays_each_task_once() -> None:

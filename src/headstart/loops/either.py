@@ -17,7 +17,7 @@ from headstart.hosts.env import HostEnv
 from headstart.loops import jit
 from headstart.loops.host import HostLoop
 from headstart.loops.jit import Carry, Log
-from headstart.types import Agent, Env
+from headstart.types import Agent, AgentState, Env
 
 _LOG = logging.getLogger("headstart")
 _NOWHERE: Any = ()
@@ -109,21 +109,23 @@ def facts(carry: Carry) -> dict[str, Any]:
 
 
 def _as_row(carry: Carry) -> Carry:
-    """One run as the first of one."""
-    return _add_axis(carry._replace(lanes=_NOWHERE))._replace(
-        lanes=carry.lanes
-    )  # a compiled program would keep the loop
+    """One run as the first of one; only the agent, which may be large, is donated: the loop still needs its memory."""
+    rest = carry._replace(agent=(), lanes=_NOWHERE)  # a compiled program would keep the loop
+    rest = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], rest)
+    return rest._replace(agent=_add_axis(carry.agent), lanes=carry.lanes)
 
 
 def _of_row(carry: Carry) -> Carry:
-    return _drop_axis(carry._replace(lanes=_NOWHERE))._replace(lanes=carry.lanes)
+    rest = carry._replace(agent=(), lanes=_NOWHERE)
+    rest = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), rest)
+    return rest._replace(agent=_drop_axis(carry.agent), lanes=carry.lanes)
 
 
 @partial(jax.jit, donate_argnums=0)
-def _add_axis(carry: Carry) -> Carry:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], carry)
+def _add_axis(state: AgentState) -> AgentState:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], state)
 
 
 @partial(jax.jit, donate_argnums=0)
-def _drop_axis(carry: Carry) -> Carry:
-    return jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), carry)
+def _drop_axis(state: AgentState) -> AgentState:
+    return jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[1:]), state)
