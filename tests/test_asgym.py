@@ -146,7 +146,7 @@ def test_a_run_is_interrupted_resumed_and_scored(doors: Path) -> None:
 def test_transfer_adapts_to_the_test_tasks(doors: Path) -> None:
     found = hs.transfer(
         hs.TransferOptions(
-            suite=NAME,
+            suite="asgym:env=doors:Door,train=train.json,test=test.json",
             agents=("random", "ppo", "ppo-joint"),
             budget=240,
             seeds=1,
@@ -154,14 +154,13 @@ def test_transfer_adapts_to_the_test_tasks(doors: Path) -> None:
             train_steps=320,
             train_lanes=4,
             snapshots=1,
-            choose_tasks=1,
-            choose_budget=64,
             run=doors / "transfer",
         ),
         configs={"ppo": SMALL},
     )
     assert [result.agent for result in found] == ["random", "ppo", "ppo-joint"]
     assert all(result.facts["deaths"] == 0 and result.facts["episodes"] > 40 for result in found)
+    assert found[-1].facts["chosen"]["rule"] == "the last: there are no valid tasks to choose on"
     scores = {result.agent: result.scores[0] for result in found}
     assert abs(scores["random"] - 6.0) < 1.5, "half of 12"
     assert scores["ppo-joint"] > scores["random"] + 1.0
