@@ -46,9 +46,11 @@ def tasks() -> Any:
 
 @pytest.fixture(scope="module")
 def trained() -> Any:
-    """The state of an agent that has opinions: weights of a size at which policies differ from uniform."""
+    """The state of an agent that has opinions: weights, of the policy's head above all, at which it is far from uniform."""
     state = ppo.ppo(SPEC, CONFIG).init(jr.key(7))
-    return jax.tree.map(lambda x: x * 4 if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
+    network = jax.tree.map(lambda x: 4 * x, state.network)
+    opinions = 50 * network.policy_head.weight
+    return state._replace(network=eqx.tree_at(lambda n: n.policy_head.weight, network, opinions))
 
 
 class Lesson(NamedTuple):
@@ -155,7 +157,7 @@ def test_kickstarting_adds_the_gradient_of_the_divergence(
     """With plain gradient steps the update with a teacher, less that without, is -lr w times the gradient of KL; halfway
     half of the weight is left, and in the end nothing.
     """
-    lr = 1e-3
+    lr = 0.05
 
     def plain(_: Any, gradient: Any, state: Any, weights: Any, __: Any) -> tuple[Any, Any]:
         return weights - lr * gradient, state
@@ -169,7 +171,7 @@ def test_kickstarting_adds_the_gradient_of_the_divergence(
     for steps, weight in ((0, 3.0), (50, 1.5)):
         pulled = [a - b for a, b in zip(moved(*grown(aids, trained, tasks, steps)), final, strict=True)]
         for a, b in zip(pulled, jax.tree.leaves(slope), strict=True):
-            assert_allclose(a, -lr * weight * b, rtol=0.02, atol=2e-6)
+            assert_allclose(a, -lr * weight * b, rtol=0.01, atol=1e-5)
     assert max(float(jnp.abs(b).max()) for b in jax.tree.leaves(slope)) > 0.01
 
 
