@@ -5,7 +5,7 @@ Shapes are written `[T, N, ...]`: T steps in time, N lanes advanced together. `P
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, wraps
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -239,7 +239,6 @@ class Entry:
 def _kept(build: Callable[[Spec, Any], Agent]) -> Callable[[Spec, Any], Agent]:
     kept = lru_cache(maxsize=64)(build)
 
-    @wraps(build)
     def call(spec: Spec, config: Any) -> Agent:
         try:
             hash((spec, config))

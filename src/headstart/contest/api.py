@@ -5,6 +5,7 @@ Only a token in the Authorization header opens anything here, never a cookie, so
 
 import math
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -12,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from headstart import __version__
 from headstart.contest import archive, board
 from headstart.contest.contests import BOARDS, Contest
 from headstart.contest.openapi import Operation, document
@@ -286,7 +286,7 @@ def finish_job(request: Request, data: bytes) -> Response:
 
 def show_document(_: Request, __: bytes) -> Response:
     """This document."""
-    return JSONResponse(document(OPERATIONS, __version__))
+    return JSONResponse(document(OPERATIONS, version("headstart")))
 
 
 def _operations() -> tuple[Operation, ...]:

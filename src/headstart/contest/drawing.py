@@ -67,6 +67,25 @@ def _path(values: Sequence[float | None], x: Sequence[float], y: Sequence[float 
     return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points) if points else ""
 
 
+def _scales(ticks: Sequence[tuple[float, float]], budget: int, right: float, bottom: float) -> list[Markup]:
+    """A line and a number for each tick (its value and height), and five numbers of steps below."""
+    parts = [
+        Markup('<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>').format(
+            _LEFT, right, y, y
+        )
+        + Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>').format(
+            _LEFT - 6, y + 4, short(value)
+        )
+        for value, y in ticks
+    ]
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x = _LEFT + share * (right - _LEFT)
+        text = short(share * budget) + (" steps" if share == 1.0 else "")
+        tick = '<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>'
+        parts.append(Markup(tick).format(x, bottom + 18, text))
+    return parts
+
+
 def chart(lines: Sequence[Line], budget: int, title: str, key: str) -> Markup:
     """Learning curves with their names at their ends.
 
@@ -88,24 +107,7 @@ def chart(lines: Sequence[Line], budget: int, title: str, key: str) -> Markup:
     def up(value: float) -> float:
         return bottom - (value - ticks[0]) / (ticks[-1] - ticks[0]) * (bottom - _TOP)
 
-    parts = [
-        Markup('<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>').format(
-            _LEFT, right, y, y
-        )
-        + Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>').format(
-            _LEFT - 6, y + 4, short(value)
-        )
-        for value in ticks
-        for y in [up(value)]
-    ]
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x = _LEFT + share * (right - _LEFT)
-        text = short(share * budget) + (" steps" if share == 1.0 else "")
-        parts.append(
-            Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>').format(
-                x, bottom + 18, text
-            )
-        )
+    parts = _scales([(value, up(value)) for value in ticks], budget, right, bottom)
     ends = [next(v for v in reversed(line.values) if v is not None) for line in lines]
     places = _spread([up(v) for v in ends], _TOP, bottom)
     for line, last, place in zip(lines, ends, places, strict=True):

@@ -71,13 +71,8 @@ def _schemas() -> dict[str, dict[str, Any]]:
         "name": _TEXT,
         "created": _NUMBER,
     }
-    submission |= {
-        "state": _TEXT,
-        "reason": _maybe("string"),
-        "spent": _WHOLE,
-        "budget": _WHOLE,
-        "url": _TEXT,
-    }
+    submission |= {"state": _TEXT, "reason": _maybe("string"), "spent": _WHOLE, "budget": _WHOLE}
+    submission["url"] = _TEXT
     submission |= {"score": _maybe("number"), "error": _maybe("number"), "jobs": _list(_object(**job))}
     lease = {
         "job": _WHOLE,

@@ -50,7 +50,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"number": views.number, "moment": views.moment, "day": views.day, "size": views.size}
-    made.globals.update(static={name: f"/static/{name}?{_digest(name)}" for name in _STATIC})
+    names: dict[str, Any] = made.globals
+    names["static"] = {name: f"/static/{name}?{_digest(name)}" for name in _STATIC}
     return made
 
 
@@ -195,7 +196,7 @@ def organise_page(request: Request) -> Response:
     found = [
         (c, c.is_open(now), store.submissions(c.slug)[:100]) for c in map(store.contest, store.contests())
     ]
-    values = {
+    values: dict[str, Any] = {
         "contests": found,
         "users": store.users.every(),
         "audits": store.audits(),

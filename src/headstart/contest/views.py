@@ -58,7 +58,7 @@ def size(count: int) -> str:
 def duration(seconds: float) -> str:
     """A time span for people.
 
-    >>> duration(59), duration(7200), duration(5400)
+    >>> duration(59.0), duration(7200.0), duration(5400.0)
     ('59 s', '2 h', '1 h 30 min')
     """
     whole = round(seconds)

@@ -185,7 +185,8 @@ class ProcessLanes:
         n = self._block.layout.n
         obs = self._look()
         blank: Any = (np.zeros(n, np.float32), np.ones(n, np.float32), np.ones(n, bool))
-        return TimeStep(self._obs(obs), *blank, self._obs(obs))
+        reward, discount, first = blank
+        return TimeStep(self._obs(obs), reward, discount, first, self._obs(obs))
 
     def step(self, action: np.ndarray) -> TimeStep:
         """Play one action `[N, ...]` in every lane; an episode that ends is followed by the next one's beginning.
@@ -210,7 +211,8 @@ class ProcessLanes:
             leaf[first] = last[first]
             leaf[lost] = old[lost]
         outcome: Any = (reward, 1.0 - terminated.astype(np.float32), first)
-        return TimeStep(self._obs(obs), *outcome, self._obs(final))
+        reward, discount, first = outcome
+        return TimeStep(self._obs(obs), reward, discount, first, self._obs(final))
 
     def _stepped(self, worker: _Worker) -> bool:
         """Take a worker's answer; False if it had died, and has begun its lanes' next episodes."""

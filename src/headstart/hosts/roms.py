@@ -124,7 +124,9 @@ def _place(name: str, content: bytes, games: dict[str, Known]) -> Found:
     sha = hashlib.sha1(content).hexdigest()
     stems: dict[str, str] = {}
     for entry in sorted(games.values(), key=lambda entry: entry.path.suffix == Path(name).suffix.lower()):
-        stems[entry.game.split("-")[0].lower()] = entry.game  # of two consoles' the one whose files are called so
+        stems[entry.game.split("-")[0].lower()] = (
+            entry.game
+        )  # of two consoles' the one whose files are called so
     stem = "".join(c for c in Path(name).stem.lower().split("(")[0] if c.isalnum())
     near = difflib.get_close_matches(stem, stems, n=1, cutoff=0.75)
     meant = stems[near[0]] if near else ""

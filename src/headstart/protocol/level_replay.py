@@ -74,7 +74,7 @@ def chances(known: Scores, config: LevelReplay) -> Float[Array, " M"]:
 
     Examples:
       >>> known = init(4, 1)._replace(score=jnp.array([1., 3., 2., 0.]), seen=jnp.array([True, True, True, False]))
-      >>> print(chances(known, LevelReplay(temperature=1.0, staleness=0.0)) * 44)
+      >>> print(jnp.round(chances(known, LevelReplay(temperature=1.0, staleness=0.0)) * 44))
       [ 6. 18.  9. 11.]
     """
     m = known.score.shape[0]

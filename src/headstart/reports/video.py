@@ -41,7 +41,9 @@ def _write_webp(path: Path, frames: UInt8[np.ndarray, "T H W 3"], rate: float, h
     images = [Image.fromarray(frame) for frame in frames]
     times = [round(1000 / rate)] * len(images)
     times[-1] += round(1000 * hold)
-    images[0].save(path, save_all=True, append_images=images[1:], duration=times, loop=0, quality=50, method=2)
+    images[0].save(
+        path, save_all=True, append_images=images[1:], duration=times, loop=0, quality=50, method=2
+    )
 
 
 def _write_mp4(path: Path, frames: UInt8[np.ndarray, "T H W 3"], rate: float, hold: float) -> None:
