@@ -44,8 +44,8 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         (["evalute"], "there is no command called 'evalute'; did you mean evaluate?"),
         (
             ["zzz"],
-            "there is no command called 'zzz'; choose from: demo, doctor, evaluate, levels, list, play, report, train, "
-            "transfer, watch.",
+            "there is no command called 'zzz'; choose from: contest, demo, doctor, evaluate, levels, list, play, report, "
+            "retro, roms, train, transfer, watch.",
         ),
         (["evaluate", "--suite", "bandti"], "there is no suite called 'bandti'; did you mean"),
         (

@@ -48,7 +48,7 @@ def dom(crew: Crew, path: str, folder: Path) -> str:
         "--no-sandbox",
         "--disable-gpu",
         f"--user-data-dir={folder}",
-        "--virtual-time-budget=3000",
+        "--timeout=10000",
     ]
     command = [CHROMIUM, *flags, "--enable-logging=stderr", "--dump-dom", crew.url + path]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -54,6 +54,7 @@ def test_what_a_result_says_about_its_origin() -> None:
     assert one.config == dataclasses.asdict(agents.entry("ucb1").config)
     assert (one.prior, one.command) == (None, "headstart evaluate x")
     assert learned.prior == {
+        "agent": "ppo",
         "suite": SUITE.name,
         "fingerprint": SUITE.split("train").fingerprint,
         "tasks": None,

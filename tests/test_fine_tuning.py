@@ -261,16 +261,20 @@ def test_one_try_is_none(split: Split, trained: Any) -> None:
     assert "tuning" not in same.facts
 
 
-def test_each_aid_reaches_the_learner_and_its_name_the_result(
-    split: Split, trained: Any, tmp_path: Any
-) -> None:
-    one = {"seeds": (0,), "run": tmp_path}
-    plain = _tuned(split, trained, Tuning(), **one)
+def test_each_aid_reaches_the_learner_and_its_name_the_result(split: Split, tmp_path: Any) -> None:
+    fresh = ppo.ppo(SPEC, CONFIG).init(jr.key(7))  # unsure enough to learn
+    prior = dataclasses.replace(_prior(fresh, 10, 0), state=fresh)
+
+    def tuned(tuning: Tuning) -> list[Result]:
+        options = dataclasses.replace(OPTIONS, tuning=tuning, seeds=(0,), run=tmp_path)
+        return adapt(SUITE, Contender("tuned", "ppo", CONFIG, prior), options, split)
+
+    plain = tuned(Tuning())
     for tuning in (Tuning(kickstart=5.0, kickstart_share=1.0), Tuning(fresh_heads=True), Tuning(warm_up=1.0)):
-        helped = _tuned(split, trained, tuning, **one)
-        assert [r.scores for r in helped] != [r.scores for r in plain]
+        helped = tuned(tuning)
+        assert [r.scores for r in helped] != [r.scores for r in plain], tuning
         assert helped[0].facts["tuning"] == tuning.facts
-        again = _tuned(split, trained, tuning, **one)
+        again = tuned(tuning)
         assert [r.scores for r in again] == [r.scores for r in helped]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "tuned",

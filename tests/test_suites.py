@@ -49,7 +49,7 @@ def test_two_settings_of_a_suite_have_other_fingerprints_and_one_setting_the_sam
     [
         ("bandid", {}, "there is no suite called 'bandid'; did you mean bandit-v0"),
         ("bandit-v9", {}, "there is no suite called 'bandit-v9'; did you mean bandit-v0"),
-        ("qqqq", {}, "there is no suite called 'qqqq'; choose from: bandit-v0, "),
+        ("qqqq", {}, "there is no suite called 'qqqq'; choose from: asgym-v0, bandit-v0, "),
         ("bandit:arm=3", {}, "no option of suite bandit-v0 called 'arm'; did you mean arms?"),
         ("bandit", {"pull": 3}, "no option of suite bandit-v0 called 'pull'; did you mean pulls?"),
         ("bandit:xyz=3", {}, "no option of suite bandit-v0 called 'xyz'; choose from: arms, pulls."),

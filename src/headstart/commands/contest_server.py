@@ -5,7 +5,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -176,13 +176,13 @@ def worker(args: list[str]) -> None:
     from headstart.contest.remote import Remote
     from headstart.contest.worker import work, work_once
 
-    kind = sandbox.choose(options.trust_submissions)
-    remote, parent = Remote(options.server, token(options.token_file)), os.getppid()
-    if options.once:
-        while work_once(remote, evaluate_submission, kind):
-            pass
-        return
-    work(remote, evaluate_submission, kind, lambda: not options.with_parent or os.getppid() == parent)
+    kind, parent = sandbox.choose(options.trust_submissions), os.getppid()
+    with closing(Remote(options.server, token(options.token_file))) as remote:
+        if options.once:
+            while work_once(remote, evaluate_submission, kind):
+                pass
+            return
+        work(remote, evaluate_submission, kind, lambda: not options.with_parent or os.getppid() == parent)
 
 
 @contextmanager
@@ -228,18 +228,18 @@ def submit(args: list[str]) -> None:
     from headstart.contest.remote import Remote
 
     data = archive.pack(options.folder)
-    remote = Remote(options.server, token(options.token_file))
-    slug = options.contest or _only_contest(remote)
-    title = options.name or options.folder.resolve().name
-    sent = remote.insist(
-        "POST", f"/contests/{slug}/submissions?name={quote(title)}", data, seconds=30.0
-    ).json()
-    link = remote.url + sent["url"]
-    print(f"sent as {sent['id']}: {link}", file=sys.stderr, flush=True)
-    found = sent
-    if options.follow:
-        with _bar(title) as tell:
-            found = remote.follow(sent["id"], tell)
+    with closing(Remote(options.server, token(options.token_file))) as remote:
+        slug = options.contest or _only_contest(remote)
+        title = options.name or options.folder.resolve().name
+        sent = remote.insist(
+            "POST", f"/contests/{slug}/submissions?name={quote(title)}", data, seconds=30.0
+        ).json()
+        link = remote.url + sent["url"]
+        print(f"sent as {sent['id']}: {link}", file=sys.stderr, flush=True)
+        found = sent
+        if options.follow:
+            with _bar(title) as tell:
+                found = remote.follow(sent["id"], tell)
     if options.json:
         print(json.dumps(found))
     if options.follow and found["state"] != "scored":

@@ -69,17 +69,16 @@ class Channel:
         got, end, begun = 0, PREFIX.size, 0.0
         while got < end:
             read = self._read(got)
-            if read < 0:
-                self._tick()
-                if got and time.monotonic() - begun > STALL:
-                    raise MalformedError("a message was begun and not completed.")
-                continue
             if read == 0:
                 raise HungUpError if got == 0 else MalformedError("a message was cut off.")
-            begun = begun or time.monotonic()
-            got += read
-            if got >= PREFIX.size:
-                end = self._end()
+            if read < 0:
+                self._tick()
+            else:
+                begun = begun or time.monotonic()
+                got += read
+                end = self._end() if got >= PREFIX.size else end
+            if 0 < got < end and time.monotonic() - begun > STALL:
+                raise MalformedError("a message was begun and not completed.")
         if got > end:
             raise MalformedError("a request came before the last one was answered.")
         return self._request(end)

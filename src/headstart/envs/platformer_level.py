@@ -171,7 +171,7 @@ def _grid(rows: list[str], place: _Place) -> np.ndarray:
         for c, tile in enumerate(row):
             if tile not in CODES and tile not in MARKS:
                 allowed = "".join(CODES) + MARKS.strip()
-                raise place.error(r, c, f"'{tile}' is no tile; there are a space and {allowed}")
+                raise place.error(r, c, f"'{tile}' is no tile; there are a space and {allowed} .")
         grid[r, : len(row)] = list(row)
     return grid
 

@@ -24,7 +24,7 @@ class Series:
     """train, valid or test"""
     steps: Float[np.ndarray, " n"]
     scores: Float[np.ndarray, " n"]
-    taken: float | None = None
+    taken: int | None = None
     """steps behind the snapshot that was chosen, if one was"""
 
     @property
