@@ -56,10 +56,13 @@ def scores(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawing 
     if not shown:
         return None
     edge, end, far = _scale(shown, top)
-    left = 12 + 5.7 * max(len(a["name"]) for a in shown)
     d = decimals(group["agents"])
+    left = 12 + 6.2 * max(len(a["name"]) for a in shown)
+    right = 14 + 6.4 * max(5, *(len(number(a["mean"], d)) for a in shown))
     with mpl.rc_context(canvas.settings()):
-        figure, axes = canvas.frame(62 + 19.0 * len(shown), left, 46.0, bottom=38.0, top=20.0 if top else 8.0)
+        figure, axes = canvas.frame(
+            62 + 19.0 * len(shown), left, right, bottom=38.0, top=20.0 if top else 8.0
+        )
         axes.grid(visible=False)
         axes.grid(axis="x", color=canvas.GRID, linewidth=0.8)
         axes.set(ylim=(len(shown) - 0.4, -0.6), xlim=(edge, end), yticks=[])
