@@ -246,4 +246,5 @@ def _kept(build: Callable[[Spec, Any], Agent]) -> Callable[[Spec, Any], Agent]:
             return build(spec, config)
         return kept(spec, config)
 
+    call.__doc__ = build.__doc__
     return call
