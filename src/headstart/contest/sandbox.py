@@ -158,7 +158,7 @@ def bubblewrap(cell: Cell, limits: Limits) -> list[str]:
             words += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
             words += ["--ro-bind", path, path]
-    for path in (*_ETC, *map(str, _roots())):
+    for path in _ETC:
         words += ["--ro-bind-try", path, path]
     words += ["--proc", "/proc"]
     for path in filter(os.path.exists, _SEALED):
@@ -166,6 +166,8 @@ def bubblewrap(cell: Cell, limits: Limits) -> list[str]:
     for path in filter(os.path.exists, _MASKED):
         words += ["--ro-bind", "/dev/null", path] if os.path.isfile(path) else ["--tmpfs", path]
     words += ["--dev", "/dev", "--size", str(limits.disk), "--tmpfs", "/tmp"]
+    for root in map(str, _roots()):  # after /tmp, below which they may lie
+        words += ["--ro-bind-try", root, root]
     words += ["--size", str(min(limits.disk, 64 << 20)), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
     words += ["--ro-bind", str(cell.folder), "/agent", "--ro-bind", str(cell.run), "/contest"]
     words += ["--ro-bind", _launch.__file__, _LAUNCH, "--remount-ro", "/", "--chdir", "/agent", "--clearenv"]
