@@ -15,7 +15,7 @@ from headstart.hosts.spaces import of_action, of_observation
 from headstart.types import Box, Discrete, Spec
 
 MODULE = '''
-import os, sys
+import contextlib, os, sys
 import gymnasium as gym
 import numpy as np
 
@@ -48,9 +48,10 @@ class Toy(gym.Env):
         if self.fault == "exit" and self.t == 2:
             print("out of cheese", file=sys.stderr, flush=True)
             os._exit(3)
-        if self.fault == "once" and not os.path.exists(mark):
-            open(mark, "w").close()
-            os._exit(3)
+        if self.fault == "once":
+            with contextlib.suppress(FileExistsError):
+                open(mark, "x").close()  # of two workers at once, one makes it
+                os._exit(3)
         if self.fault == "four":
             return self.seen(), 0.0, False, {}
         if self.fault == "shape":
