@@ -1,4 +1,4 @@
-"""What the contest remembers: archives that are safe to unpack, contests as data, users, and the queue of evaluations."""
+"""What the contest takes in: archives that are safe to unpack, contests as data, scores and limits."""
 
 import io
 import math
@@ -6,14 +6,12 @@ import random
 import stat
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from headstart.contest import archive, auth, contests, scoring
 from headstart.contest.contests import Contest, Level
-from headstart.contest.queue import ATTEMPTS, Lease, Outcome
 from headstart.contest.store import Store
 from headstart.errors import UsageError
 
@@ -42,23 +40,6 @@ def zipped(*entries: tuple[str | zipfile.ZipInfo, bytes], manifest: bool = True)
             entry = zipfile.ZipInfo(name) if isinstance(name, str) else name  # the same bytes at any time
             file.writestr(entry, data, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    made = Store(tmp_path / "data", clock=clock)
-    made.add_contest(contest())
-    yield made
-    made.close()
-
-
-def outcome(score: float, verdict: str = "finished") -> Outcome:
-    return Outcome(verdict, score, 100, "", [(score, 50, True), (score, 50, True)], "said\n")
 
 
 # archives
@@ -228,43 +209,7 @@ def test_a_contest_that_is_none_is_refused(tmp_path: Path, line: str, word: str)
         contests.read(path)
 
 
-# users
-
-
-def test_a_token_is_known_by_its_digest_only(store: Store, clock: Clock, tmp_path: Path) -> None:
-    ada = store.users.add("Ada")
-    token = store.users.new_token(ada, days=2)
-    assert store.users.by_token(token) == ada
-    secret = token.split("_", 2)[2]
-    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert auth.digest(secret).encode() in kept
-    assert secret.encode() not in kept
-    assert store.users.by_token(token[:-1] + ("a" if token[-1] != "a" else "b")) is None
-    assert store.users.by_token("hs_" + "a" * 12 + "_" + secret) is None
-    assert store.users.by_token("") is None
-    clock.now += 2 * 86_400
-    assert store.users.by_token(token) is None, "it has expired"
-    assert (tmp_path / "data" / "server.key").stat().st_mode & 0o077 == 0
-    assert (tmp_path / "data").stat().st_mode & 0o077 == 0
-
-
-def test_who_is_disabled_or_revoked_is_out(store: Store) -> None:
-    ada = store.users.add("Ada")
-    token, session = store.users.new_token(ada), store.users.open_session(ada)
-    assert store.users.by_session(session) == ada
-    store.users.disable("Ada")
-    assert store.users.by_token(token) is None
-    assert store.users.by_session(session) is None
-    store.users.disable("Ada", False)
-    assert store.users.by_token(token) == ada
-    assert store.users.revoke_tokens(ada) == 1
-    assert store.users.by_token(token) is None
-
-
-@pytest.mark.parametrize("name", ["", " a", "a/b", "<b>", "x" * 41, "a\n", "_a"])
-def test_a_name_that_is_none_is_refused(store: Store, name: str) -> None:
-    with pytest.raises(UsageError, match="no user's name"):
-        store.users.add(name)
+# limits
 
 
 def test_a_bucket_fills_as_time_goes() -> None:
@@ -279,124 +224,3 @@ def test_a_bucket_fills_as_time_goes() -> None:
     for i in range(20_000):
         limiter.allow(str(i))
     assert len(limiter._left) <= 10_000
-
-
-# the queue
-
-
-def drain(store: Store, score: Callable[[Lease], float]) -> int:
-    count = 0
-    while lease := store.queue.lease("w"):
-        assert store.queue.finish(lease.job, lease.lease, outcome(score(lease)))
-        count += 1
-    return count
-
-
-def test_a_submission_is_scored_when_its_last_job_ends(store: Store) -> None:
-    sent = store.submit(store.contest("cup"), store.users.add("Ada"), "agent", zipped())
-    assert (sent.state, sent.number) == ("queued", 1)
-    assert store.archive(sent.id).read_bytes() == zipped()
-    assert drain(store, lambda job: {"one": 1.0, "two": 4.0}[job.label] + 2 * job.seed) == 4
-    assert store.submission(sent.id).state == "scored"
-    with store.database.read() as c:
-        rows = c.exec_driver_sql("select board, score, error from standings").all()
-    assert [tuple(row) for row in rows] == [("public", 3.5, pytest.approx(math.sqrt(0.5)))]
-
-
-def test_a_job_whose_worker_fell_silent_is_taken_up_and_counted_once(store: Store, clock: Clock) -> None:
-    sent = store.submit(store.contest("cup"), store.users.add("Ada"), "agent", zipped())
-    first = store.queue.lease("one")
-    assert first is not None
-    clock.now += 50
-    assert store.queue.beat(first.job, first.lease, 10)
-    clock.now += 50
-    assert (other := store.queue.lease("two")) is not None
-    assert other.job != first.job, "its heartbeat has held the lease"
-    clock.now += 20
-    again = store.queue.lease("two")
-    assert again is not None
-    assert (again.job, again.lease != first.lease) == (first.job, True)
-    assert not store.queue.beat(first.job, first.lease, 11)
-    assert not store.queue.finish(first.job, first.lease, outcome(5.0)), "another holds it now"
-    assert store.queue.finish(again.job, again.lease, outcome(6.0))
-    assert not store.queue.finish(again.job, again.lease, outcome(7.0)), "it has ended"
-    assert store.submission(sent.id).state == "running"
-    with store.database.read() as c:
-        scores = c.exec_driver_sql("select score from jobs where score is not null").scalars().all()
-    assert scores == [6.0]
-
-
-def test_a_submission_that_crashes_is_not_tried_further(store: Store) -> None:
-    sent = store.submit(store.contest("cup"), store.users.add("Ada"), "agent", zipped())
-    lease = store.queue.lease("w")
-    assert lease is not None
-    store.queue.finish(lease.job, lease.lease, Outcome("crashed", 0.0, 3, "ValueError", [], "Traceback"))
-    ended = store.submission(sent.id)
-    assert (ended.state, ended.reason) == ("failed", "crashed: ValueError")
-    assert store.queue.lease("w") is None
-    assert store.queue.log(lease.job) == "Traceback"
-    store.rerun(sent.id)
-    assert drain(store, lambda _: 1.0) == 4
-    assert store.submission(sent.id).state == "scored"
-
-
-def test_a_job_that_kills_its_workers_is_given_up(store: Store, clock: Clock) -> None:
-    sent = store.submit(store.contest("cup"), store.users.add("Ada"), "agent", zipped())
-    first = store.queue.lease("w")
-    for _ in range(ATTEMPTS):
-        clock.now += 61
-        lease = store.queue.lease("w")
-    assert first is not None
-    assert lease is None
-    assert store.submission(sent.id).reason.startswith("abandoned: given up after")
-
-
-def test_a_cancelled_submission_tells_its_worker(store: Store) -> None:
-    sent = store.submit(store.contest("cup"), store.users.add("Ada"), "agent", zipped())
-    lease = store.queue.lease("w")
-    assert lease is not None
-    store.withdraw(sent.id, "cancelled", "")
-    assert not store.queue.beat(lease.job, lease.lease, 1)
-    assert not store.queue.finish(lease.job, lease.lease, outcome(1.0))
-    assert store.queue.lease("w") is None
-
-
-def test_tries_are_limited_a_day_and_numbered(store: Store, clock: Clock) -> None:
-    cup, ada = contest(slug="small", tries_a_day=2), store.users.add("Ada")
-    store.add_contest(cup)
-    assert [store.submit(cup, ada, "a", zipped()).number for _ in range(2)] == [1, 2]
-    with pytest.raises(UsageError, match="2 submissions a day are allowed"):
-        store.submit(cup, ada, "a", zipped())
-    assert len(list((store.database.folder / "submissions").iterdir())) == 2, "what was refused is not kept"
-    assert store.submit(cup, store.users.add("Bo"), "b", zipped()).number == 1
-    clock.now += 86_401
-    assert store.submit(cup, ada, "a", zipped()).number == 3
-
-
-def test_a_closed_contest_takes_nothing(store: Store) -> None:
-    store.set_state("cup", "closed")
-    with pytest.raises(UsageError, match="takes no submissions now"):
-        store.submit(store.contest("cup"), store.users.add("Ada"), "a", zipped())
-    with pytest.raises(UsageError, match="scheduled, open or closed, not ajar"):
-        store.set_state("cup", "ajar")
-
-
-def test_the_final_is_played_once(store: Store) -> None:
-    sent = store.submit(store.contest("cup"), store.users.add("Ada"), "agent", zipped())
-    drain(store, lambda _: 1.0)
-    assert [store.start_final("cup", [sent.id]) for _ in range(2)] == [1, 0]
-    assert drain(store, lambda job: 8.0 if job.label == "end" else -1.0) == 2
-    with store.database.read() as c:
-        rows = c.exec_driver_sql("select board, score from standings order by board").all()
-    assert [tuple(row) for row in rows] == [("final", 8.0), ("public", 1.0)]
-
-
-def test_a_film_is_kept_for_its_holder_only(store: Store) -> None:
-    store.submit(store.contest("cup"), store.users.add("Ada"), "agent", zipped())
-    lease = store.queue.lease("w")
-    assert lease is not None
-    assert not store.queue.keep_film(lease.job, "wrong", "best", "gif", b"GIF89a")
-    assert list((store.database.folder / "films").iterdir()) == []
-    assert all(store.queue.keep_film(lease.job, lease.lease, "best", "gif", b"GIF89a") for _ in range(2))
-    with store.database.read() as c:
-        assert len(c.exec_driver_sql("select * from films").all()) == 1

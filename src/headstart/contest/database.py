@@ -1,7 +1,8 @@
 """The contest's database and data folder: SQLite or PostgreSQL, and files beside it.
 
-The database is opened for writing one transaction at a time: SQLite by BEGIN IMMEDIATE in its write-ahead log, PostgreSQL
-by locking the rows. What is answered has been synced to disk.
+The database is written by one transaction at a time, so that no two of them can cross: on SQLite by BEGIN IMMEDIATE in its
+write-ahead log, on PostgreSQL under an advisory lock. Reading waits for nobody and sees one moment. What is answered has
+been synced to disk.
 """
 
 import time
@@ -19,16 +20,34 @@ from headstart.contest import schema as t
 from headstart.errors import RunError, UsageError
 
 
+_WRITING = 0x48454144
+"""the advisory lock of whoever writes to PostgreSQL"""
+
+
 def _engine(url: str) -> sa.Engine:
-    """A pool of connections; on SQLite in write-ahead mode, its transactions begun by us."""
+    """A pool of connections.
+
+    Raises:
+      UsageError: for an address that is none, a database of another kind, or one whose driver is not installed.
+    """
     try:
         engine = sa.create_engine(
             url, pool_size=8, max_overflow=24, pool_pre_ping=not url.startswith("sqlite")
         )
     except (ArgumentError, ImportError) as error:
         raise UsageError(f"the database {url.partition(':')[0]}:… cannot be used ({error}).") from None
-    if engine.dialect.name != "sqlite":
-        return engine
+    if engine.dialect.name not in ("sqlite", "postgresql"):
+        raise UsageError(f"the database is SQLite or PostgreSQL, not {engine.dialect.name}.")
+    (_as_sqlite if engine.dialect.name == "sqlite" else _as_postgresql)(engine)
+    return engine
+
+
+def _writes(connection: sa.Connection) -> bool:
+    return bool(connection.get_execution_options().get("writes", False))
+
+
+def _as_sqlite(engine: sa.Engine) -> None:
+    """Write-ahead mode, and transactions begun by us."""
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _: Any) -> None:  # pyright: ignore[reportUnusedFunction]
@@ -38,10 +57,16 @@ def _engine(url: str) -> sa.Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:  # pyright: ignore[reportUnusedFunction]
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
 
-    return engine
+
+def _as_postgresql(engine: sa.Engine) -> None:
+    """Whoever writes waits for who does."""
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        if _writes(connection):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITING})")
 
 
 class Database:
@@ -68,15 +93,18 @@ class Database:
         self.key = auth.server_key(folder)
         self.engine = _engine(url or f"sqlite:///{folder / 'contest.sqlite'}")
         self._writer = self.engine.execution_options(writes=True)
+        at_once = {"isolation_level": "REPEATABLE READ"} if self.engine.dialect.name == "postgresql" else {}
+        self._reader = self.engine.execution_options(**at_once)
         try:
-            t.metadata.create_all(self.engine)
+            with self.write() as c:
+                t.metadata.create_all(c)
         except SQLAlchemyError as error:
             raise RunError(f"the database cannot be opened ({str(error).splitlines()[0][:200]}).") from None
 
     @contextmanager
     def read(self) -> Generator[sa.Connection]:
         """A consistent view."""
-        with self.engine.begin() as connection:
+        with self._reader.begin() as connection:
             yield connection
 
     @contextmanager

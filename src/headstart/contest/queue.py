@@ -71,7 +71,7 @@ class Queue:
             now = self.database.clock()
             free = or_(j.state == "waiting", sa.and_(j.state == "leased", j.until < now))
             query = select(j.id, j.submission, j.attempts).where(free).order_by(j.id).limit(1)
-            row = c.execute(query.with_for_update(skip_locked=True)).first()
+            row = c.execute(query).first()
             if row is None:
                 return None
             if row.attempts >= ATTEMPTS:
@@ -136,10 +136,6 @@ class Queue:
             row = c.execute(query.where(j.id == job)).first()
             if row is None:
                 return False
-            # On PostgreSQL this lock makes the last two jobs of a submission end one after the other.
-            c.execute(
-                select(t.submissions.c.id).where(t.submissions.c.id == row.submission).with_for_update()
-            )
             budget = int(row.settings["budget"])
             values: dict[str, Any] = {
                 "state": "ended",
