@@ -15,13 +15,16 @@ TEMPLATES: dict[str, tuple[str, int]] = {
 }
 """what the templates are, and how many lanes they play"""
 _LEARNERS = ("ppo", "ppo-finetuned", "rainbow")
+_PRIOR = "ppo-platformer.npz"
+"""the prior that ships, for the template that goes on learning from one"""
 
 
-def _text(name: str) -> str:
-    return (resources.files("headstart.contest") / "templates" / f"{name}.txt").read_text()
+def _read(*names: str) -> bytes:
+    """A file of the package."""
+    return resources.files("headstart").joinpath(*names).read_bytes()
 
 
-def files(name: str, template: str) -> dict[str, str]:
+def files(name: str, template: str) -> dict[str, bytes]:
     """The files of a new submission by their names.
 
     Raises:
@@ -29,12 +32,15 @@ def files(name: str, template: str) -> dict[str, str]:
     """
     if template not in TEMPLATES:
         raise unknown("template", template, TEMPLATES)
-    manifest = _text("submission.toml").format(name=name, lanes=TEMPLATES[template][1])
-    found = {"agent.py": _text(f"{template}.py"), "submission.toml": manifest}
-    found["test_agent.py"] = _text("test_agent.py")
-    found["client.py"] = (resources.files("headstart.contest") / "client.py").read_text()
+    texts = {"agent.py": template + ".py", "test_agent.py": "test_agent.py"}
     if template in _LEARNERS:
-        found["learn.py"] = _text("learn.py")
+        texts["learn.py"] = "learn.py"
+    found = {file: _read("contest", "templates", f"{text}.txt") for file, text in texts.items()}
+    manifest = _read("contest", "templates", "submission.toml.txt").decode()
+    found["submission.toml"] = manifest.format(name=name, lanes=TEMPLATES[template][1]).encode()
+    found["client.py"] = _read("contest", "client.py")
+    if template == "ppo-finetuned":
+        found["prior.npz"] = _read("data", "priors", _PRIOR)
     return found
 
 
@@ -51,14 +57,14 @@ def write(folder: Path, template: str = "random") -> list[Path]:
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already; choose another name, or remove it.")
-    texts = files(name, template)
+    made = files(name, template)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file, text in texts.items():
-            (folder / file).write_text(text)
+        for file, data in made.items():
+            (folder / file).write_bytes(data)
     except OSError as error:
         raise RunError(f"{folder} cannot be written: {error.strerror}.") from None
-    return [folder / file for file in texts]
+    return [folder / file for file in made]
 
 
 __all__ = ["TEMPLATES", "files", "write"]
