@@ -1,11 +1,13 @@
 """The contest's server under load: users who poll the board, submissions that queue, processes that are killed.
 
-    python -m benchmarks.contest_load OUT.json [--users 200] [--submissions 50] [--seconds 20] [--kills 0]
+    python -m benchmarks.contest_load OUT.json [--users 200] [--submissions 50] [--seconds 20]
+                                            [--busy 0] [--kills 0] [--play 0.02]
 
-A server and a worker run as processes of their own on loopback; the worker's evaluations are a fake that takes a few
-milliseconds, so that what is measured is the server. Every user asks for the board every two seconds. With `--kills`,
-the server or the worker is killed with SIGKILL at a random moment, that many times, and started again; afterwards every
-submission must be scored, each evaluation counted once and with its own score.
+A server and a worker run as processes of their own on loopback; the worker's evaluations are a fake that takes `--play`
+seconds and no processor time, so that there are many of them. `--busy` processes compute all the while, as nice as local
+workers and their agents are: two are what one evaluation takes at most. Every user asks for the board every two seconds.
+With `--kills`, the server or the worker is killed with SIGKILL at a random moment, that many times, and started again;
+afterwards every submission must be scored, each evaluation counted once and with its own score.
 """
 
 import argparse
@@ -29,6 +31,7 @@ import httpx
 import numpy as np
 
 from headstart.contest.contests import Contest, Level
+from headstart.contest.server import NICE
 from headstart.contest.store import Store
 
 LEVELS, SEEDS, BUDGET = 3, 2, 1000
@@ -84,8 +87,8 @@ def run_worker(url: str, seconds: float) -> None:
 class Crew:
     """The server's and the worker's process, started again after each end."""
 
-    def __init__(self, folder: Path, seconds: float, lease: float) -> None:
-        """`seconds`: of one evaluation; `lease`: seconds a killed worker holds its job."""
+    def __init__(self, folder: Path, seconds: float, lease: float, busy: int = 0) -> None:
+        """`seconds`: of one evaluation; `lease`: seconds a killed worker holds its job; `busy`: processes that compute."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -104,6 +107,8 @@ class Crew:
             "worker": [*base, "--worker", self.url, str(seconds)],
         }
         self.running = {name: self._start(name) for name in self._commands}
+        spin = [sys.executable, "-c", f"import os\nos.nice({NICE})\nwhile True: pass"]
+        self._busy = [subprocess.Popen(spin) for _ in range(busy)]
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
         environment = os.environ | {"HEADSTART_TOKEN": self.token}
@@ -128,7 +133,7 @@ class Crew:
 
     def close(self) -> None:
         """End both."""
-        for process in self.running.values():
+        for process in (*self.running.values(), *self._busy):
             process.kill()
             process.wait()
         self.store.close()
@@ -204,14 +209,15 @@ def faults(store: Store) -> list[str]:
     return wrong
 
 
-def _kill_now_and_then(crew: Crew, kills: int, rng: random.Random, pause: float) -> list[str]:
-    """Kill server or worker at random moments."""
-    killed: list[str] = []
+def _kill_now_and_then(crew: Crew, kills: int, rng: random.Random, pause: float) -> list[tuple[str, int]]:
+    """Kill server or worker at random moments; whom, and how many evaluations had not ended."""
+    killed: list[tuple[str, int]] = []
     for _ in range(kills):
         time.sleep(rng.uniform(0.2, pause))
         name = rng.choice(["server", "worker"])
         crew.kill(name)
-        killed.append(name)
+        queue = crew.store.queue.waiting()
+        killed.append((name, queue["waiting"] + queue["leased"]))
         crew.wait_until_up()
     return killed
 
@@ -235,9 +241,10 @@ def measure(
     seed: int = 0,
     play: float = 0.02,
     lease: float = 5.0,
+    busy: int = 0,
 ) -> dict[str, Any]:
     """Load, kill, and count what is left; see the module."""
-    crew = Crew(folder, play, lease)
+    crew = Crew(folder, play, lease, busy)
     try:
         crew.wait_until_up()
         send(crew, submissions)
@@ -248,7 +255,8 @@ def measure(
     finally:
         crew.close()
     times = np.sort(np.array([took for took, _ in looks])) * 1000
-    found: dict[str, Any] = {"users": users, "submissions": submissions, "kills": killed, "wrong": wrong}
+    found: dict[str, Any] = {"users": users, "submissions": submissions, "busy": busy}
+    found |= {"kills": killed, "wrong": wrong}
     if users:
         found |= {f"p{p}_ms": round(float(np.percentile(times, p)), 1) for p in (50, 90, 99)}
         found |= {"looks": len(looks), "errors": sum(status != 200 for _, status in looks)}
@@ -266,13 +274,15 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    for name, default in (("users", 200), ("submissions", 50), ("seconds", 20), ("kills", 0), ("seed", 0)):
+    counts = {"users": 200, "submissions": 50, "seconds": 20, "kills": 0, "seed": 0, "busy": 0}
+    for name, default in counts.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    options = parser.parse_args()
+    parser.add_argument("--play", type=float, default=0.02)
+    o = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         found = measure(
-            data, options.users, options.submissions, float(options.seconds), options.kills, options.seed
+            data, o.users, o.submissions, float(o.seconds), o.kills, o.seed, play=o.play, busy=o.busy
         )
     load = [round(x, 2) for x in os.getloadavg()]
     found |= {
@@ -280,7 +290,7 @@ def main() -> None:
         "cores": len(os.sched_getaffinity(0)),
     }
     found |= {"load_average_after": load}
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    o.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found))
 
 

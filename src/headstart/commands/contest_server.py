@@ -16,9 +16,7 @@ from headstart import _console
 from headstart.cli import parse
 from headstart.errors import RunError, UsageError
 
-_DATABASE = (
-    "HEADSTART_DATABASE"  # a database's address may hold a password, which no process list should show
-)
+_DATABASE = "HEADSTART_DATABASE"  # a database's address may hold a password: no process list should show it
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,8 @@ class WorkerOptions:
     """end when there is nothing to do"""
     with_parent: bool = False
     """end when the process that started this one does"""
+    nice: int = 0
+    """how much to stand back for other work on the machine, from 0 to 19"""
     trust_submissions: bool = False
     """run submissions without a sandbox where there is none: only for code that you trust"""
 
@@ -172,11 +172,16 @@ def worker(args: list[str]) -> None:
     """Evaluate submissions until interrupted."""
     options: WorkerOptions = parse(WorkerOptions, args, "contest worker")
     from headstart.contest import sandbox
+    from headstart.contest.environment import keep_to_one_thread
     from headstart.contest.evaluation import evaluate_submission
     from headstart.contest.remote import Remote
     from headstart.contest.worker import work, work_once
 
+    keep_to_one_thread()
+    if not 0 <= options.nice <= 19:
+        raise UsageError(f"a worker is nice from 0 to 19, not {options.nice}.")
     kind, parent = sandbox.choose(options.trust_submissions), os.getppid()
+    os.nice(options.nice)
     with closing(Remote(options.server, token(options.token_file))) as remote:
         if options.once:
             while work_once(remote, evaluate_submission, kind):
@@ -274,11 +279,9 @@ def _people(options: AdminOptions, store: Any) -> Any:
     if options.what == "users":
         return store.users.every()
     name = _one(options, "one user's name")
-    if options.what == "add-user":
-        user = store.users.add(name, options.role, options.reference)
-        return {"user": name, "role": user.role, "token": store.users.new_token(user, options.days)}
-    user = store.users.named(name)
-    if options.what == "token":
+    new = options.what == "add-user"
+    user = store.users.add(name, options.role, options.reference) if new else store.users.named(name)
+    if new or options.what == "token":
         return {"user": name, "role": user.role, "token": store.users.new_token(user, options.days)}
     if options.what == "revoke":
         return {"user": name, "revoked": store.users.revoke_tokens(user)}

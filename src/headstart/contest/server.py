@@ -31,6 +31,8 @@ from headstart.errors import UsageError
 
 TOKEN = "HEADSTART_TOKEN"
 """environment variable a token is read from"""
+NICE = 5
+"""how much local workers and their agents stand back for the pages"""
 _LOCAL = "local workers"
 
 
@@ -187,7 +189,15 @@ def serve(folder: Path, url: str, config: ServeConfig, server: ServerConfig | No
     """
     store = Store(folder, url, lease=config.lease)
     host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host
-    words = ("contest", "worker", "--server", f"http://{host}:{config.port}", "--with-parent")
+    words = (
+        "contest",
+        "worker",
+        "--server",
+        f"http://{host}:{config.port}",
+        "--with-parent",
+        "--nice",
+        str(NICE),
+    )
     command = [
         sys.executable,
         "-m",
@@ -204,4 +214,4 @@ def serve(folder: Path, url: str, config: ServeConfig, server: ServerConfig | No
         store.close()
 
 
-__all__ = ["TOKEN", "LocalWorkers", "ServeConfig", "make_app", "serve"]
+__all__ = ["NICE", "TOKEN", "LocalWorkers", "ServeConfig", "make_app", "serve"]
