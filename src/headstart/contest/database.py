@@ -19,7 +19,6 @@ from headstart.contest import auth
 from headstart.contest import schema as t
 from headstart.errors import RunError, UsageError
 
-
 _WRITING = 0x48454144
 """the advisory lock of whoever writes to PostgreSQL"""
 
