@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def _own(controller: str) -> Path | None:
     return None
 
 
+def _parents() -> list[Path]:
+    """The groups in which new ones are made."""
+    return sorted({parent for parent in (_own("memory"), _own("pids")) if parent is not None})
+
+
 class Group:
     """A control group for one agent; `joins` are the files a process writes its number to in order to enter."""
 
@@ -35,10 +41,10 @@ class Group:
         """A new group with these limits (bytes; processes and threads); None where this user cannot make one."""
         made: list[Path] = []
         try:
-            parents = {parent for parent in (_own("memory"), _own("pids")) if parent is not None}
+            parents = _parents()
             if not parents:
                 return None
-            for parent in sorted(parents):
+            for parent in parents:
                 (parent / name).mkdir()
                 made.append(parent / name)
             limits = {"memory.limit_in_bytes": memory, "memory.max": memory, "memory.swap.max": 0}
@@ -74,15 +80,33 @@ class Group:
     def remove(self) -> None:
         """Remove the group; the kernel lets go of it shortly after its last process."""
         for folder in self._folders:
-            for _ in range(50):
-                try:
-                    folder.rmdir()
-                except FileNotFoundError:
-                    break
-                except OSError:
-                    time.sleep(0.02)
-                else:
-                    break
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    for _ in range(50):
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+
+
+def remove_all(pattern: str) -> list[str]:
+    """End what runs in the groups whose names match a pattern, and remove them; their names."""
+    try:
+        found = [folder for parent in _parents() for folder in sorted(parent.glob(pattern))]
+    except OSError:  # there are no control groups here
+        return []
+    for folder in found:
+        with contextlib.suppress(OSError, ValueError):
+            for pid in map(int, (folder / "cgroup.procs").read_text().split()):
+                os.kill(pid, signal.SIGKILL)
+        _remove(folder)
+    return [folder.name for folder in found]
 
 
 def _write(file: Path, limit: int) -> bool:
@@ -93,4 +117,4 @@ def _write(file: Path, limit: int) -> bool:
     return True
 
 
-__all__ = ["Group"]
+__all__ = ["Group", "remove_all"]

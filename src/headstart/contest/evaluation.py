@@ -13,7 +13,6 @@ one file of observations that the agent can only read.
 
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from headstart.contest import films as pictures
-from headstart.contest import manifest, sandbox
+from headstart.contest import leftovers, manifest, sandbox
 from headstart.contest.client import OBSERVATIONS
 from headstart.contest.environment import Game
 from headstart.contest.manifest import Manifest
@@ -192,8 +191,7 @@ class _Evaluation:
 
     def run(self, folder: Path, about: Manifest, limits: Limits) -> str:
         """Run the agent; its output."""
-        where = Path("/dev/shm")
-        run = Path(tempfile.mkdtemp(prefix="headstart-", dir=where if where.is_dir() else None))
+        run = leftovers.folder("run", leftovers.memory())
         running: Running | None = None
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:

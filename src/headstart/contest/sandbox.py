@@ -15,13 +15,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.contest import _launch, client
+from headstart.contest import _launch, client, leftovers
 from headstart.contest.cgroups import Group
 from headstart.errors import UsageError
 
@@ -243,9 +242,9 @@ class Running:
     """An agent's process in its sandbox."""
 
     def __init__(self, kind: str, cell: Cell, limits: Limits) -> None:
-        self._limits, self.reason, self._name = limits, "", f"headstart-{os.urandom(6).hex()}"
+        self._limits, self.reason, self._name = limits, "", leftovers.fresh()
         self._container = container() if kind == "docker" else None
-        self._home = tempfile.mkdtemp(prefix="headstart-home-")
+        self._home = leftovers.folder("home")
         self._group = (
             Group.make(self._name, limits.memory, limits.processes) if kind == "bubblewrap" else None
         )
@@ -257,7 +256,7 @@ class Running:
                 stdout=write,
                 stderr=write,
                 cwd=cell.folder,
-                env=_environment(str(cell.run / "socket"), self._home) if kind == "none" else None,
+                env=_environment(str(cell.run / "socket"), str(self._home)) if kind == "none" else None,
                 start_new_session=True,
             )
         except OSError as error:

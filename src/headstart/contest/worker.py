@@ -5,8 +5,8 @@
     evaluate, with a heartbeat            not held any more: stop, the job is another's
     send films, then the verdict          the server counts it if the lease is still in force
 
-A worker that is killed leaves nothing behind but a lease that runs out. One whose server is away goes on playing and asks
-again until the server is back.
+A worker that is killed leaves a lease that runs out, and files and groups that the next one on the machine clears away. One
+whose server is away goes on playing and asks again until the server is back.
 """
 
 import math
@@ -14,14 +14,13 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from headstart.contest import archive
+from headstart.contest import archive, leftovers
 from headstart.contest.evaluation import Job, Verdict
 from headstart.contest.remote import GoneError, Remote
 from headstart.errors import HeadstartError, UsageError
@@ -141,7 +140,7 @@ def work_once(remote: Remote, evaluate: Evaluate, sandbox: str) -> bool:
     job = Job(
         lease["suite"], lease["level"], lease["seed"], lease["budget"], float(lease["wall_clock"]), sandbox
     )
-    folder = Path(tempfile.mkdtemp(prefix="headstart-job-"))
+    folder = leftovers.folder("job")
     heart = _Heart(remote, lease)
     try:
         data = remote.insist("GET", f"/worker/jobs/{lease['job']}/archive?lease={lease['lease']}").content
@@ -165,12 +164,14 @@ def work(
     wanted: Callable[[], bool] = lambda: True,
     pause: float = 1.0,
 ) -> None:
-    """Take jobs as long as `wanted`; where there is none, wait `pause` seconds.
+    """Take jobs as long as `wanted`; where there is none, wait `pause` seconds. First clear away what killed workers left.
 
     Raises:
       UsageError: if the server refuses the token.
       RunError: if the server stays away for ten minutes.
     """
+    if left := leftovers.sweep():
+        print(f"cleared away {len(left)} things of workers that were killed", flush=True)
     while wanted():
         if not work_once(remote, evaluate, sandbox):
             time.sleep(pause)
