@@ -5,8 +5,9 @@
     python -m benchmarks.gotta_learn_fast --page                         # table and picture of the page, from that file
     headstart report --results benchmarks/results/gotta_learn_fast.json
 
-A run is 1 000 000 steps on one of the 11 test levels, 8 lanes. Priors are trained on the 47 training levels for 12 000 000
-steps, and chosen by adaptation to valid levels. Everything is `headstart transfer` with the settings below.
+A run is 1 000 000 steps on one of the 11 test levels, 8 lanes. Priors are trained on the 47 training levels for as many
+steps as `TRAIN_STEPS` says, and chosen by adaptation to valid levels. Everything is `headstart transfer` with the settings
+below.
 """
 
 import argparse
@@ -17,7 +18,9 @@ from typing import Any
 
 import headstart as hs
 from headstart import results
+from headstart.agents.ppo import PPOConfig
 from headstart.agents.rainbow import RainbowConfig
+from headstart.nets.actor_critic import NetworkConfig
 from headstart.nets.q_network import QNetworkConfig
 from headstart.protocol.training import Progress
 from headstart.protocol.transfer import Watch
@@ -30,7 +33,9 @@ AGENTS = (
     "ppo-retro-joint-frozen",
     "rainbow",
     "rainbow-joint",
+    "rl2",
 )
+TRAIN_STEPS = {"ppo-retro": 12_000_000, "rainbow": 3_000_000, "rl2": 6_000_000}
 COLLECTED = Path(__file__).parent / "results" / "gotta_learn_fast.json"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "gotta-learn-fast.md"
 MARKS = ("<!-- table: begin -->", "<!-- table: end -->")
@@ -53,6 +58,16 @@ RAINBOW = RainbowConfig(
     half=True,
 )
 
+# RL² as `rl2` plays bandits, but for an observation of 900 numbers, relu for rewards that are not between 0 and 1, and a
+# discount and an unroll for episodes of hundreds of steps. Trials are of five episodes.
+RL2 = PPOConfig(
+    network=NetworkConfig(torso=(128,), activation="relu", memory="linear", memory_size=128),
+    unroll=128,
+    epochs=3,
+    lr=1e-3,
+    standardise_values=True,
+)
+
 
 def play(agents: tuple[str, ...], seeds: int, run: Path) -> None:
     """Train, choose and adapt what the folder lacks."""
@@ -63,11 +78,13 @@ def play(agents: tuple[str, ...], seeds: int, run: Path) -> None:
     def result(found: results.Result) -> None:
         print(found.agent, found.facts["task"], found.seed, found.scores, file=sys.stderr, flush=True)
 
-    options = hs.TransferOptions(
-        "platformer", agents, seeds=seeds, train_steps=12_000_000, train_lanes=48, run=run
-    )
-    watch = Watch(progress, result)
-    hs.transfer(options, watch, "python -m benchmarks.gotta_learn_fast", {"rainbow": RAINBOW})
+    configs, watch = {"rainbow": RAINBOW, "rl2": RL2}, Watch(progress, result)
+    for agent in agents:
+        steps = TRAIN_STEPS.get(agent.partition("-joint")[0], 1)
+        options = hs.TransferOptions(
+            "platformer", (agent,), seeds=seeds, train_steps=steps, train_lanes=48, run=run
+        )
+        hs.transfer(options, watch, "python -m benchmarks.gotta_learn_fast", configs)
 
 
 def collect(run: Path) -> None:
