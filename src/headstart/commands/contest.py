@@ -130,8 +130,10 @@ def score(args: list[str]) -> None:
     """Score an agent, a line an evaluation, then a table."""
     from headstart.budget import Budget
     from headstart.contest import manifest, sandbox
+    from headstart.contest.environment import keep_to_one_thread
     from headstart.contest.evaluation import Job
 
+    keep_to_one_thread()
     options: ScoreOptions = parse(ScoreOptions, args, "contest score")
     Budget(options.budget, options.wall_clock)
     if options.seeds < 1 or not options.memory > 0:

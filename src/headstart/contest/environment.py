@@ -7,8 +7,9 @@ A block is `reward f32[N] | ended u8[N] | padding to 8 bytes | observations`, li
 `[N, ...]` at a multiple of 8 bytes; `ended` is 1 where an episode terminated and 2 where it was truncated.
 """
 
+import os
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,8 +19,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Key, PyTree, UInt8, UInt32
 
 from headstart import suites
+from headstart.contest.packing import Packing
 from headstart.contest.wire import MalformedError
 from headstart.envs.platformer import Platformer
+from headstart.envs.platformer_frames import Stacked
 from headstart.envs.platformer_level import parse
 from headstart.envs.platformer_table import stack, task_of
 from headstart.errors import UsageError, unknown
@@ -32,6 +35,14 @@ MOST_LANES = 64
 _WORD = 8  # bytes to whose multiples arrays are aligned
 
 
+def keep_to_one_thread() -> None:
+    """Have XLA compute with one thread, if called before anything was computed.
+
+    A few lanes are thousands of small operations; to hand them from thread to thread takes three times as long as they do.
+    """
+    os.environ.setdefault("NPROC", "1")
+
+
 @dataclass(frozen=True)
 class _Rules:
     """An environment without its levels, so that levels are data to a compiled program."""
@@ -40,18 +51,40 @@ class _Rules:
     backtracking: bool = False
     sticky: float = 0.0
     horizon: int = 0
+    frames: int = 1
 
     def build(self, table: Any) -> Env:
-        return self.env or Platformer(table, self.backtracking, self.sticky, self.horizon)
+        if self.env is not None:
+            return self.env
+        levels, atlas = table
+        game = Platformer(levels, self.backtracking, self.sticky, self.horizon, atlas)
+        return Stacked(game, self.frames) if self.frames > 1 else game
 
 
 class _Level(NamedTuple):
-    """One task to play: the environment's rules, its table of levels, the task, and pictures of it."""
+    """One task to play: the environment's rules, its table of levels and pictures, the task, and pictures of it."""
 
     rules: _Rules
     table: Any
     task: Task
     render: Any
+
+
+@dataclass(frozen=True, eq=False)
+class _Program:
+    """What a program is compiled for: the rules, and how a task and the lanes' states lie in words.
+
+    Equal ones are one (`_program`), since jax asks in every step for the hash of what a program is compiled for.
+    """
+
+    rules: _Rules
+    task: Packing
+    state: Packing
+
+
+@cache
+def _program(rules: _Rules, task: Packing, state: Packing) -> _Program:
+    return _Program(rules, task, state)
 
 
 def _padded(size: int) -> int:
@@ -77,42 +110,43 @@ def _keys(seed: UInt32[Array, " 2"], t: Int[Array, ""], n: int) -> Key[Array, " 
     return jr.split(jr.fold_in(jr.wrap_key_data(seed), t), n)
 
 
-@partial(jax.jit, static_argnames="rules")
+@partial(jax.jit, static_argnames="program")
 def _reset(
-    rules: _Rules,
+    program: _Program,
     table: PyTree,
-    task: Task,
-    state: EnvState,
+    packed: UInt32[Array, " task"],
+    lanes: UInt32[Array, " state"],
     seed: UInt32[Array, " 2"],
     t: Int[Array, ""],
     which: Bool[Array, " N"],
-) -> tuple[EnvState, UInt8[Array, " bytes"]]:
+) -> tuple[UInt32[Array, " state"], UInt8[Array, " bytes"]]:
     """Lanes `which` begin an episode."""
-    env, n = rules.build(table), which.shape[0]
+    env, task, n = program.rules.build(table), program.task.unpack(packed), which.shape[0]
     fresh = jax.vmap(env.reset, (None, 0))(task, _keys(seed, -1 - t, n))
 
     def chosen(new: Array, old: Array) -> Array:
         return jnp.where(which.reshape(which.shape + (1,) * (new.ndim - 1)), new, old)
 
-    fresh = jax.tree.map(chosen, fresh, state)
+    fresh = jax.tree.map(chosen, fresh, program.state.unpack(lanes))
     nothing = Step(jnp.zeros(n), jnp.zeros(n, bool), jnp.zeros(n, bool))
-    return fresh, _block(env, task, fresh, nothing)
+    return program.state.pack(fresh), _block(env, task, fresh, nothing)
 
 
-@partial(jax.jit, static_argnames="rules")
+@partial(jax.jit, static_argnames="program")
 def _step(
-    rules: _Rules,
+    program: _Program,
     table: PyTree,
-    task: Task,
-    state: EnvState,
+    packed: UInt32[Array, " task"],
+    lanes: UInt32[Array, " state"],
     seed: UInt32[Array, " 2"],
     t: Int[Array, ""],
     action: Array,
-) -> tuple[EnvState, UInt8[Array, " bytes"]]:
+) -> tuple[UInt32[Array, " state"], UInt8[Array, " bytes"]]:
     """All lanes advance by one step."""
-    env, n = rules.build(table), action.shape[0]
+    env, task, n = program.rules.build(table), program.task.unpack(packed), action.shape[0]
+    state = program.state.unpack(lanes)
     state, out = jax.vmap(env.step, (None, 0, 0, 0))(task, state, action, _keys(seed, t, n))
-    return state, _block(env, task, state, out)
+    return program.state.pack(state), _block(env, task, state, out)
 
 
 class Game:
@@ -135,14 +169,14 @@ class Game:
         self.spec = self.suite.env.spec
         if self.spec.episodes != 1:
             raise UsageError(f"a contest plays single episodes; leave episodes out of '{suite}'.")
-        level_ = _find(self.suite, level)
-        self._rules, self.render, self.task = level_.rules, level_.render, level_.task
-        self._table, self._device_task = jax.device_put((level_.table, level_.task))
+        rules, table, self.task, self.render = _find(self.suite, level)
+        env = rules.build(table)
+        fresh = jax.eval_shape(jax.vmap(env.reset, (None, 0)), self.task, jr.split(jr.key(0), lanes))
+        self._program = _program(rules, Packing.of(self.task), Packing.of(fresh))
+        self._table, self._task = jax.device_put((table, self._program.task.pack(self.task)))
         self._seed = jax.device_put(np.asarray(jr.key_data(jr.key(seed))))
-        env, key = level_.rules.build(level_.table), jr.key(0)
-        self._state = jax.tree.map(
-            lambda leaf: jnp.zeros((lanes, *leaf.shape), leaf.dtype),
-            jax.eval_shape(env.reset, level_.task, key),
+        self._lanes = self._program.state.pack(
+            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), fresh)
         )
         self.outcome = _padded(5 * lanes)
         self.leaves, self.block = _layout(self.spec.obs, lanes)
@@ -174,8 +208,8 @@ class Game:
         return self._advance(_step, t, action)
 
     def _advance(self, program: Any, t: int, what: np.ndarray) -> UInt8[np.ndarray, " bytes"]:
-        self._state, block = program(
-            self._rules, self._table, self._device_task, self._state, self._seed, np.int32(t), what
+        self._lanes, block = program(
+            self._program, self._table, self._task, self._lanes, self._seed, np.int32(t), what
         )
         return np.asarray(block)
 
@@ -185,7 +219,7 @@ class Game:
 
     def state(self, lane: int) -> EnvState:
         """One lane's state, on the host."""
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[lane], self._state)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[lane], self._program.state.unpack(self._lanes))
 
     def actions(self, body: memoryview) -> np.ndarray:
         """The actions `[N, ...]` in a request's body.
@@ -255,24 +289,24 @@ def _layout(spaces: PyTree, n: int) -> tuple[list[dict[str, Any]], int]:
 
 def _find(suite: Suite, level: str) -> _Level:
     """The task of a level's text or of a task's name."""
-    env = suite.env
-    if "\n" in level:
-        if not isinstance(env, Platformer):
+    game = suite.env.env if isinstance(suite.env, Stacked) else suite.env
+    if not isinstance(game, Platformer):
+        if "\n" in level:
             raise UsageError(f"suite {suite.name} has no levels that are texts; name one of its tasks.")
+        return _Level(_Rules(suite.env), None, _named(suite, level), suite.render)
+    frames = suite.env.frames if isinstance(suite.env, Stacked) else 1
+    rules = _Rules(None, game.backtracking, game.sticky, game.horizon, frames)
+    if "\n" in level:
         drawn = parse(level, "the level")
-        rules = _Rules(None, env.backtracking, env.sticky, env.horizon)
-        return _Level(rules, stack([drawn]), task_of(drawn), pictures((drawn,)))
+        return _Level(rules, (stack([drawn]), game.atlas), task_of(drawn), pictures((drawn,)))
     task = _named(suite, level)
-    if not isinstance(env, Platformer):
-        return _Level(_Rules(env), None, task, suite.render)
     row = int(task.level)
-    table = jax.tree.map(lambda leaf: np.asarray(leaf)[row : row + 1], env.levels)
+    levels = jax.tree.map(lambda leaf: np.asarray(leaf)[row : row + 1], game.levels)
 
-    def render(one: Task, states: EnvState) -> UInt8[np.ndarray, "T H W 3"]:
+    def shown(one: Task, states: EnvState) -> UInt8[np.ndarray, "T H W 3"]:
         return suite.render(one._replace(level=np.array(row, np.int32)), states)
 
-    rules = _Rules(None, env.backtracking, env.sticky, env.horizon)
-    return _Level(rules, table, task._replace(level=np.array(0, np.int32)), render)
+    return _Level(rules, (levels, game.atlas), task._replace(level=np.array(0, np.int32)), shown)
 
 
 def _named(suite: Suite, name: str) -> Task:
@@ -293,4 +327,4 @@ def _named(suite: Suite, name: str) -> Task:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[row], tasks)
 
 
-__all__ = ["MOST_LANES", "Game"]
+__all__ = ["MOST_LANES", "Game", "keep_to_one_thread"]
