@@ -5,7 +5,8 @@
 Nature CNN on 84 x 84 x 4, IMPALA on 64 x 64 x 3, float32, without dense layers; the backward pass is that of the sum of
 squares of the features with respect to all weights. Seconds are those of the process's own CPU time where the backend is
 a CPU, so that other work on the machine counts less (`taskset -c 1` for one core); else of the wall clock. The median of
-five runs counts. `PATH` is a Python that has torch; without it, PyTorch is left out.
+five runs counts. `…_in_scan`: the same three times over in one `lax.scan`, as an update's minibatches
+are. `PATH` is a Python that has torch; without it, PyTorch is left out.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,9 +24,10 @@ import jax.random as jr
 import numpy as np
 
 from headstart.nets import vision
-from headstart.nets.vision import convolved, patched, pooled
+from headstart.nets.vision import convolved, mixed, patched, pooled
 
 RUNS = 5
+_SCANNED = 3
 CASES = {"nature": ((84, 84, 4), 128), "impala": ((64, 64, 3), 32)}
 """shape and batch"""
 
@@ -58,6 +61,7 @@ FORMULATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "patches, one product": (patched, pooled),
     "convolution, channels last": (convolved, pooled),
     "convolution, channels last, XLA's max-pool": (convolved, reduced),
+    "convolution forward, patches backward": (mixed, pooled),
     "slices of cells, a product each": (summed, pooled),
     "convolution, channels first": (nchw, pooled),
 }
@@ -78,7 +82,7 @@ def measure(network: str, name: str) -> dict[str, Any]:
     """Images a second of one network in one formulation."""
     shape, batch = CASES[network]
     product, pool = FORMULATIONS[name]
-    vision.patched = vision.convolved = product  # whichever the backend would take
+    vision.formulation = lambda: product
     vision.pooled = pool
     conv = vision.Conv(jr.key(0), shape, network)
     images = np.random.default_rng(0).integers(0, 256, (batch, *shape), np.uint8)
@@ -86,14 +90,30 @@ def measure(network: str, name: str) -> dict[str, Any]:
     def loss(conv: Any, images: Any) -> Any:
         return jnp.square(jax.vmap(conv)(images)).sum()
 
+    programs = {"forward": loss, "both": jax.grad(loss)}
+    programs |= {f"{what}_in_scan": _scanned(program) for what, program in programs.items()}
     begun = time.perf_counter()
-    forward = jax.jit(loss).lower(conv, images).compile()
-    both = jax.jit(jax.grad(loss)).lower(conv, images).compile()
-    compiled = time.perf_counter() - begun
-    row = {"network": network, "formulation": name, "batch": batch, "compile_seconds": round(compiled, 1)}
-    row["forward"] = round(batch / _seconds(lambda: forward(conv, images)))
-    row["both"] = round(batch / _seconds(lambda: both(conv, images)))
+    compiled = {what: jax.jit(program).lower(conv, images).compile() for what, program in programs.items()}
+    took = time.perf_counter() - begun
+    row = {"network": network, "formulation": name, "batch": batch, "compile_seconds": round(took, 1)}
+    for what, program in compiled.items():
+        seen = batch * (_SCANNED if what.endswith("scan") else 1)
+        row[what] = round(seen / _seconds(partial(program, conv, images)))
     return row
+
+
+def _scanned(program: Callable[..., Any]) -> Callable[..., Any]:
+    """The program some times over in one `lax.scan`, as an update's minibatches are."""
+
+    def scanned(conv: Any, images: Any) -> Any:
+        def one(conv: Any, _: None) -> tuple[Any, None]:
+            found = program(conv, images)
+            move = partial(jax.tree.map, lambda weight: weight + 0.0 * jax.tree.leaves(found)[0].sum())
+            return move(conv), None
+
+        return jax.lax.scan(one, conv, None, _SCANNED)[0]
+
+    return scanned
 
 
 TORCH = """

@@ -1,4 +1,4 @@
-"""Convolutions in both formulations against a loop, their gradients against each other, and the networks made of them."""
+"""Convolutions in all formulations against a loop, their gradients against each other, and the networks made of them."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from headstart.nets.actor_critic import ActorCritic, NetworkConfig
-from headstart.nets.vision import Conv, Filter, convolved, patched, pooled
+from headstart.nets.vision import Conv, Filter, convolved, mixed, patched, pooled
 from headstart.types import Box, Discrete, Spec
 
 SIZES = [(8, 4, 20, 16), (4, 2, 10, 12), (3, 1, 5, 7), (3, 2, 8, 9), (5, 3, 12, 11)]
@@ -31,13 +31,14 @@ def _slow(x: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("side", "stride", "h", "w"), SIZES)
-def test_both_formulations_are_the_convolution(side: int, stride: int, h: int, w: int) -> None:
+def test_all_formulations_are_the_convolution(side: int, stride: int, h: int, w: int) -> None:
     dice = np.random.default_rng(side)
     x, weight = dice.normal(size=(h, w, 3)), dice.normal(size=(side, side, 3, 2))
     slow = _slow(x, weight, stride)
     given = jnp.asarray(x, jnp.float32), jnp.asarray(weight, jnp.float32)
     assert_allclose(patched(*given, stride), slow, atol=2e-4)
     assert_allclose(convolved(*given, stride), slow, atol=2e-4)
+    assert_allclose(mixed(*given, stride), slow, atol=2e-4)
 
 
 def test_their_gradients_agree_and_are_those_of_finite_differences() -> None:
@@ -49,8 +50,14 @@ def test_their_gradients_agree_and_are_those_of_finite_differences() -> None:
         return (jnp.tanh(product(x, weight, 2)) * aim).sum()
 
     by_patches = jax.grad(loss, (1, 2))(patched, x, weight)
-    for a, b in zip(by_patches, jax.grad(loss, (1, 2))(convolved, x, weight), strict=True):
-        assert_allclose(a, b, atol=1e-5)
+    for product in (convolved, mixed):
+        for a, b in zip(by_patches, jax.grad(loss, (1, 2))(product, x, weight), strict=True):
+            assert_allclose(a, b, atol=1e-5)
+    seconds = [
+        jax.jvp(lambda w, product=product: jax.grad(loss, 2)(product, x, w), (weight,), (weight,))[1]
+        for product in (patched, mixed)
+    ]
+    assert_allclose(seconds[1], seconds[0], rtol=1e-4, atol=1e-4)  # which TRPO needs
     step = 1e-2
     for place in ((0, 0, 0, 0), (3, 1, 1, 2)):
         up, low = (loss(patched, x, weight.at[place].add(d)) for d in (step, -step))

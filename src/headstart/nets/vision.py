@@ -5,16 +5,20 @@
                                                         (Espeholt et al. 2018, arXiv:1802.01561, the larger of its two)
 
 each convolution of *nature* followed by a ReLU, *impala* by one at its end. Images under 64 pixels go through smaller
-filters. A filter is computed in one of two ways that give the same:
+filters. A filter is computed in one of three ways that give the same:
 
     convolved   by XLA's convolution                                                            on accelerators
-    patched     s x s pixels put into one cell, the cells of a filter side by side, one product      on CPUs
+    patched     s x s pixels put into one cell, the cells of a filter side by side, one product
+    mixed       forward as convolved, backward as patched                                            on CPUs
 
-and where each is the faster is measured in benchmarks/vision.py.
+and where each is the faster is measured in benchmarks/vision.py: XLA's convolution is fast on a CPU, and its gradients
+inside a loop, where an update's minibatches are, are slow.
 """
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -63,6 +67,30 @@ def patched(
     return jnp.concatenate(slices, -1) @ weight
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def mixed(
+    x: Float[Array, "h w i"], weight: Float[Array, "k k i o"], stride: int = 1
+) -> Float[Array, "u v o"]:
+    """The same as `convolved`, with the gradients of `patched`; it has no forward-mode derivative."""
+    return convolved(x, weight, stride)
+
+
+def _mixed_forward(x: Array, weight: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return convolved(x, weight, stride), (x, weight)
+
+
+def _mixed_backward(stride: int, kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    return jax.vjp(partial(patched, stride=stride), *kept)[1](slope)
+
+
+mixed.defvjp(_mixed_forward, _mixed_backward)
+
+
+def formulation() -> Callable[..., Any]:
+    """The fastest of the three on this backend."""
+    return mixed if jax.default_backend() == "cpu" else convolved
+
+
 def pooled(x: Float[Array, "h w c"]) -> Float[Array, "u v c"]:
     """The largest of every 3 x 3 pixels in steps of two, `[⌈h/2⌉, ⌈w/2⌉, c]`; a window begins at each even pixel.
 
@@ -108,8 +136,7 @@ class Filter(eqx.Module):
         if self.same:
             edge = self.weight.shape[0] // 2
             x = jnp.pad(x, ((edge, edge), (edge, edge), (0, 0)))
-        product = patched if jax.default_backend() == "cpu" else convolved
-        return product(x, self.weight, self.stride) + self.bias[None, None]
+        return formulation()(x, self.weight, self.stride) + self.bias[None, None]
 
 
 class Plain(eqx.Module):
