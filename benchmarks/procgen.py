@@ -2,17 +2,21 @@
 
     taskset -c 1 python -m benchmarks.procgen speed      > benchmarks/results/procgen_speed.jsonl
     taskset -c 1 python -m benchmarks.procgen repeats    > benchmarks/results/procgen_repeats.jsonl
-    taskset -c 1 python -m benchmarks.procgen learn 8192 > benchmarks/results/procgen_learn.jsonl
+    python -m benchmarks.procgen learn 786432 --games coinrun --folder RUNS >> benchmarks/results/procgen_learn.jsonl
     taskset -c 1 python -m benchmarks.procgen pictures     (writes docs/suites/procgen.png)
 
 One JSON line a case. Speeds are by processor time (`cpu`: what one core to itself would reach) and by the clock (`wall`);
-this machine is shared, so the first is the one to compare. `learn STEPS` trains on CoinRun (easy, 200 levels) and scores the
-last weights on unseen levels; it is the whole path in small, far from the 25 M steps of the published curve.
+this machine is shared, so the first is the one to compare. `learn STEPS` trains on 200 levels of each game (easy), goes on
+with what FOLDER holds, and scores the last weights on 100 unseen levels: the first STEPS of the published 25 M.
 """
 
 import argparse
+import contextlib
+import dataclasses
 import json
+import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,8 @@ from headstart.hosts.procgen import Game, Levels, ProcgenLanes
 _STEPS = 200  # steps a lane that are timed, after as many to warm up
 _LANES = 64
 _TILE = 128
+_PUBLISHED = 25_000_000
+_UPDATES = 8  # between two points of a curve
 
 
 def speed(game: str) -> dict[str, Any]:
@@ -57,34 +63,49 @@ def repeats(game: str, mode: str, train: int, unseen: int = 250) -> dict[str, An
     return {"game": game, "mode": mode, "train": train, "unseen": unseen} | found
 
 
-def learn(steps: int) -> dict[str, Any]:
-    """PPO with the preset's settings in small: 8 lanes, 128 steps, the Nature network, one pass."""
-    import dataclasses
+def learn(game: str, steps: int, folder: Path) -> dict[str, Any]:
+    """The first `steps` of the published 25 M of PPO, then 100 unseen levels; a run in the folder is gone on with.
 
+    The preset's settings, but the Nature network and rollouts of 64 steps.
+    """
     import headstart as hs
     from headstart.agents import configure
     from headstart.suites.procgen import normalised
 
-    config = configure("ppo-procgen", unroll=128, epochs=1, minibatches=4)
+    config = configure("ppo-procgen", unroll=64)
     config = dataclasses.replace(config, network=dataclasses.replace(config.network, vision="nature"))
-    wall, cpu = time.perf_counter(), time.process_time()
-    trained = hs.train(
-        None, config, suite="procgen:coinrun,threads=1,test_levels=20", agent="ppo-procgen", steps=steps, lanes=8,
-        chunks=4, evaluate_on=8,
-    )  # fmt: skip
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    result = trained.result
-    assert result.curve is not None
+    suite, run, spent = f"procgen:{game},threads=1", folder / game, folder / f"{game}.jsonl"
+    chunks = _PUBLISHED // (_UPDATES * 64 * _LANES)
+    cpu = time.process_time()
+
+    def watch(progress: Any) -> None:
+        line = {"steps": progress.steps, "return": progress.episode_return, **progress.metrics}
+        with spent.open("a") as file:
+            file.write(json.dumps(line | {"cpu": round(time.process_time() - cpu, 1)}) + "\n")
+        if progress.steps >= steps:
+            signal.raise_signal(signal.SIGINT)
+
+    with contextlib.suppress(
+        hs.RunError
+    ):  # interrupted, as we asked; nothing else is kept quiet: there is a prior
+        hs.train(
+            None, config, watch, suite=suite, agent="ppo-procgen", steps=_PUBLISHED, lanes=_LANES, chunks=chunks,
+            snapshots=chunks, evaluate_on=0, run=run, resume=run.exists(),
+        )  # fmt: skip
+    last = max((run / "priors").iterdir())
+    learned, chance = hs.evaluate(suite, [last, "random"])
+    scores = {name: float(np.mean(found.scores)) for name, found in (("unseen", learned), ("random", chance))}
     return {
-        "game": "coinrun",
-        "steps": result.spent,
-        "cpu_seconds": round(cpu, 1),
-        "wall_seconds": round(wall, 1),
-        "curve": [result.curve.steps, [round(x, 3) for x in result.curve.values]],
-        "unseen": result.scores,
-        "normalised": round(normalised(float(np.mean(result.scores)), "coinrun"), 3),
-        "commit": result.commit,
-        "versions": result.versions,
+        "game": game,
+        "steps": int(last.stem),
+        "curve": [json.loads(line) for line in spent.read_text().splitlines()],
+        "scores_unseen": learned.scores,
+        "scores_unseen_random": chance.scores,
+        **{name: round(score, 3) for name, score in scores.items()},
+        **{f"{name}_normalised": round(normalised(score, game), 3) for name, score in scores.items()},
+        "settings": learned.config,
+        "commit": learned.commit,
+        "versions": learned.versions,
     }
 
 
@@ -133,6 +154,7 @@ def main() -> None:
     parser.add_argument("what", choices=["speed", "repeats", "learn", "pictures"])
     parser.add_argument("steps", type=int, nargs="?", default=8192)
     parser.add_argument("--games", nargs="*", choices=sorted(host.HORIZONS))
+    parser.add_argument("--folder", type=Path, default=Path("headstart-procgen"))
     given = parser.parse_args()
     games = given.games or sorted(host.HORIZONS)
     if given.what == "speed":
@@ -143,7 +165,8 @@ def main() -> None:
             for game in games:
                 print(json.dumps(repeats(game, mode, train)), flush=True)
     elif given.what == "learn":
-        print(json.dumps(learn(given.steps)), flush=True)
+        for game in games:
+            print(json.dumps(learn(game, given.steps, given.folder)), flush=True)
     else:
         pictures()
 
