@@ -3,9 +3,10 @@
     python -m benchmarks.retro [--budget 1024] [--tasks 1] [--seeds 1] [--lanes 4] [--agents random jerk ppo rainbow]
 
 A script plays Airstriker-Genesis-v0 and saves its state now and then; the states are tasks with roles; random play, JERK,
-PPO and Rainbow then learn the test states from scratch under the budget; what is kept is not played again. Kept under results/retro: the states' manifest and
-picture, a result a run, and speed.json: decisions a second (4 frames each) of one emulator alone, and of all runs
-together. The states themselves are made again, bit for bit, by the same command, and are not kept.
+PPO and Rainbow then learn the test states from scratch under the budget; what is kept is not played again. Kept under
+results/retro: the states' manifest and picture, a result a run, and speed.json: decisions a second (4 frames each) of one
+emulator alone, and of all runs together. The states themselves are made again, bit for bit, by the same command, and are
+not kept.
 """
 
 import argparse
