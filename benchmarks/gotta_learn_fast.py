@@ -39,7 +39,7 @@ TRAIN_STEPS = {"ppo-retro": 12_000_000, "rainbow": 3_000_000, "rl2": 6_000_000}
 COLLECTED = Path(__file__).parent / "results" / "gotta_learn_fast.json"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "gotta-learn-fast.md"
 MARKS = ("<!-- table: begin -->", "<!-- table: end -->")
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#7f7f7f", "#e69f00")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#7f7f7f", "#e69f00", "#8c564b")
 
 # Rainbow as published makes an update a step with two layers of 512: 33 runs would take two days. What is changed: two
 # layers of 128 (the second and the heads are noisy), an update every 32 steps with a greater step size and targets copied

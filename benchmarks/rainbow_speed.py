@@ -5,10 +5,12 @@
 One JSON line a case. Speeds are by processor time (`cpu`: what one core to itself would reach, as far as others do not
 take its caches) and by the clock (`wall`), the best of a few runs of the whole loop: environment, acting, replay, learning.
 The share of the matmul peak counts the operations of all matrix products against a 1024 x 1024 product timed in the same
-process. The environment costs nothing: it pays and ends episodes at random and shows a wave.
+process. The environment costs nothing: it pays and ends episodes at random and shows a wave; but in the cases of the
+platformer it is the game, with the settings of the table (`benchmarks.gotta_learn_fast`), learning and only acting.
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -22,11 +24,13 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
+from benchmarks.gotta_learn_fast import RAINBOW
+from headstart import suites
 from headstart.agents.rainbow import RainbowConfig, RainbowState, rainbow
 from headstart.loops import jit
 from headstart.nets.q_network import QNetworkConfig
 from headstart.ops import sum_tree
-from headstart.types import Box, Discrete, Spec, Step
+from headstart.types import Box, Discrete, Env, Spec, Step
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,15 @@ class Case:
     lanes: int = 1
     seeds: int = 1
     config: RainbowConfig = _RAINBOW
+    game: bool = False
+    """whether it is the platformer that is played"""
 
 
 _ONE_LAYER = QNetworkConfig((512,))
 _DQN = RainbowConfig(
     double=False, dueling=False, noisy=False, distributional=False, n_step=1, prioritised=False, warm_up=1000
 )
+_UNTAUGHT = dataclasses.replace(RAINBOW, warm_up=RAINBOW.capacity)
 CASES: dict[str, Case] = {
     "wide": Case("800 numbers, 512 x 512, 8 actions, 51 atoms, all six pieces"),
     "wide-exact": Case(
@@ -84,6 +91,8 @@ CASES: dict[str, Case] = {
     ),
     "small": Case("cart-pole's sizes: 4 numbers, 512 x 512, 2 actions", 4, 2),
     "small-seeds": Case("cart-pole's sizes, eight runs side by side", 4, 2, seeds=8),
+    "table": Case("the table's settings on the platformer", 897, lanes=8, config=RAINBOW, game=True),
+    "table-acting": Case("the same before it learns", 897, lanes=8, config=_UNTAUGHT, game=True),
     "small-one": Case("the same with one hidden layer", 4, 2, config=RainbowConfig(_ONE_LAYER, warm_up=1000)),
 }
 
@@ -119,12 +128,19 @@ def matmul_peak(size: int = 1024) -> float:
     return 2.0 * size**3 / best(lambda: product(a), 20)[0]
 
 
+def _game() -> tuple[Env, Any]:
+    suite = suites.suite("platformer")
+    return suite.env, suite.split("test").tasks
+
+
 def measure(name: str, updates: int, repeats: int) -> dict[str, Any]:
     """One case's line."""
     case = CASES[name]
-    env, config = Waves(case.size, case.actions), case.config
+    config = case.config
+    env, task = (
+        _game() if case.game else (Waves(case.size, case.actions), jr.normal(jr.key(0), (1, case.size)))
+    )
     agent = rainbow(env.spec, config)
-    task = jr.normal(jr.key(0), (1, case.size))
     calls = max(1, updates * config.steps_per_update // (case.lanes * agent.unroll))
     keys = jr.split(jr.key(1), case.seeds)
     held = [jit.starts(agent, env, task, keys, case.lanes)]
@@ -136,7 +152,7 @@ def measure(name: str, updates: int, repeats: int) -> dict[str, Any]:
         held[0], log = chunk(task, held[0], keys)
         return log
 
-    while int(held[0].agent.updates.sum()) == 0:
+    while config is not _UNTAUGHT and int(held[0].agent.updates.sum()) == 0:
         jax.block_until_ready(run())
     before = int(held[0].agent.updates.sum())
     cpu, wall = best(run, repeats)
@@ -153,6 +169,7 @@ def measure(name: str, updates: int, repeats: int) -> dict[str, Any]:
         "steps_per_second": {"cpu": round(steps / cpu), "wall": round(steps / wall)},
         "share_of_matmul_peak": round((made * update + steps * act) / cpu / peak, 3),
         "updates_per_second_at_peak": round(peak * made / (made * update + steps * act)),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "matmul_peak_gflops": round(peak / 1e9, 1),
         "compile_cpu_seconds": round(compile_seconds, 1),
         "replay_bytes_a_step": round(ring, 1),
