@@ -1,8 +1,11 @@
 """The command line, called in this process where that can be: what it prints, how it exits, how fast it says so."""
 
+import importlib.util
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 
 import headstart
 from headstart import cli
+from headstart.commands import doctor
 from headstart.results import load_all
 
 BANDIT = "bandit:arms=2,pulls=3"
@@ -139,6 +143,26 @@ def test_doctor(call: Call) -> None:
     assert found["cores"] >= 1
     assert found["versions"]["headstart"] == headstart.__version__
     assert "backend" in call("doctor").out
+
+
+def test_doctor_says_how_to_install_what_is_missing(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    missing = {"envpool", "ray"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else real(name))
+    monkeypatch.setitem(doctor.EXTRAS, "tracking", ("json",))
+    extras = json.loads(call("doctor", "--json").out)["extras"]
+    assert list(extras) == ["contest", "procgen", "ray", "retro", "tracking"]
+    assert extras["procgen"] == "pip install 'headstart[procgen]'"
+    assert extras["ray"] == "pip install 'headstart[ray]'"
+    assert extras["tracking"] == "installed"
+    shown = call("doctor").out
+    assert re.search(r"extra ray .* pip install 'headstart\[ray\]'", shown)
+    assert re.search(r"extra tracking .* installed", shown)
+
+
+def test_doctor_knows_every_extra_but_that_of_the_backend() -> None:
+    known = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(doctor.EXTRAS) == set(known) - {"cuda"}
 
 
 def test_training_without_a_terminal_writes_plain_lines(call: Call, tmp_path: Path) -> None:

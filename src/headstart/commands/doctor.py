@@ -23,9 +23,24 @@ class DoctorOptions:
     """print as JSON"""
 
 
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "contest": ("httpx", "msgpack", "python_multipart", "sqlalchemy", "starlette", "uvicorn"),
+    "procgen": ("envpool", "PyQt5"),
+    "ray": ("ray",),
+    "retro": ("stable_retro",),
+    "tracking": ("tensorboardX",),
+}
+"""the modules that each extra installs"""
+
+
+def _state_of(extra: str) -> str:
+    """Whether an extra is there; else the command that installs it."""
+    there = all(importlib.util.find_spec(module) is not None for module in EXTRAS[extra])
+    return "installed" if there else f"pip install 'headstart[{extra}]'"
+
+
 def _findings() -> dict[str, Any]:
-    extras = {"procgen": "envpool", "ray": "ray", "retro": "stable_retro", "tracking": "tensorboardX"}
-    installed = {extra: importlib.util.find_spec(module) is not None for extra, module in extras.items()}
+    extras = {extra: _state_of(extra) for extra in EXTRAS}
     return {
         "versions": results.versions(),
         "commit": results.commit(),
@@ -35,8 +50,8 @@ def _findings() -> dict[str, Any]:
         "folder_writable": os.access(".", os.W_OK),
         "free_disk_gib": round(shutil.disk_usage(".").free / 2**30, 1),
         "priors": sorted(priors.shipped()),
-        "extras": installed,
-        "games": roms.imported() if installed["retro"] else [],
+        "extras": extras,
+        "games": roms.imported() if extras["retro"] == "installed" else [],
     }
 
 
@@ -47,7 +62,11 @@ def doctor(args: list[str]) -> None:
     if options.json:
         print(json.dumps(found))
         return
+    from rich.markup import escape  # rich is slow to import
+
+    extras = found.pop("extras")
     rows = [[name, _cell(value)] for name, value in found.items()]
+    rows += [[f"extra {extra}", escape(state)] for extra, state in extras.items()]
     _console.table("headstart doctor", ["what", "found"], rows)
 
 
