@@ -6,6 +6,8 @@ import importlib.util
 import json
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,7 +165,7 @@ def test_a_small_picture_is_the_mean_of_what_it_covers() -> None:
     np.testing.assert_array_equal(retro.shrink(screen), np.full((84, 84), 100, np.uint8))
 
 
-def test_save_states_are_made_again_bit_for_bit_and_begun_at(tmp_path: Path, air: retro.RetroGame) -> None:
+def test_save_states_are_made_again_and_begun_at(tmp_path: Path, air: retro.RetroGame) -> None:
     air.close()
     made = [
         make_states(Making(AIR, tmp_path / name, states=8, every=6, seed=3), script(3)) for name in ("a", "b")
@@ -196,6 +198,27 @@ def test_save_states_are_made_again_bit_for_bit_and_begun_at(tmp_path: Path, air
     begun.close()
     with pytest.raises(UsageError, match=r"save states in .* already"):
         make_states(Making(AIR, tmp_path / "a"), script(0))
+
+
+def test_another_process_makes_the_same_states(tmp_path: Path) -> None:
+    words = [
+        sys.executable,
+        "-m",
+        "headstart.cli",
+        "retro",
+        "make-states",
+        AIR,
+        "--states",
+        "3",
+        "--every",
+        "5",
+    ]
+    for name in ("a", "b"):
+        subprocess.run([*words, "--out", str(tmp_path / name)], check=True, capture_output=True)
+    a, b = (tmp_path / name / "states.json" for name in ("a", "b"))
+    assert a.read_text() == b.read_text()
+    one, two = (suite(f"retro:{AIR},states={tmp_path / name}").split("train") for name in ("a", "b"))
+    assert one.digests == two.digests
 
 
 def test_a_lane_is_a_process_with_an_emulator_of_its_own(tmp_path: Path) -> None:

@@ -199,14 +199,14 @@ class RetroGame(gymnasium.Env[Any, Any]):
             self._emulator = retro.make(name, scenario=scenario, render_mode="rgb_array")
             self._own = self._emulator.initial_state
         begin = read_state(full_name(game), state, self._folder) if state else self._own
-        if sha and hashlib.sha256(begin).hexdigest()[:16] != sha:
-            raise UsageError(
-                f"the save state {state} is not the one its task was made with (its SHA-256 begins with "
-                f"{hashlib.sha256(begin).hexdigest()[:16]}, not {sha})."
-            )
         if begin and not self._emulator.em.set_state(begin):
             raise UsageError(
                 f"the emulator refuses the save state {state} of {game}; it is another console's or version's."
+            )
+        if sha and (found := self.digest()) != sha:
+            raise UsageError(
+                f"the save state {state} is not the one its task was made with (the SHA-256 of its memory begins with "
+                f"{found}, not {sha})."
             )
         self._emulator.initial_state = begin
         self._playing = (game, state)
@@ -242,7 +242,7 @@ class RetroGame(gymnasium.Env[Any, Any]):
         return np.asarray(self._emulator.get_screen(apply_rotation=True))
 
     def save(self, path: Path) -> str:
-        """Write the emulator's state to a file, from which a reset may begin; returns the first digits of its SHA-256.
+        """Write the emulator's state to a file, from which a reset may begin; returns its `digest`.
 
         Raises:
           RunError: if the file cannot be written.
@@ -253,7 +253,15 @@ class RetroGame(gymnasium.Env[Any, Any]):
                 file.write(state)
         except OSError as error:
             raise RunError(f"{path} cannot be written ({error.strerror}).") from error
-        return hashlib.sha256(state).hexdigest()[:16]
+        return self.digest()
+
+    def digest(self) -> str:
+        """The first digits of the SHA-256 of the console's memory.
+
+        Not of the emulator's state: that holds addresses of the process that saved it, and is another one in every process.
+        """
+        self._emulator.data.update_ram()
+        return hashlib.sha256(self._emulator.get_ram().tobytes()).hexdigest()[:16]
 
     def close(self) -> None:
         """Free the emulator, of which a process has one."""

@@ -80,7 +80,7 @@ def make_states(
       watch: told of each state's name, and shown the picture `[H, W, 3]` it was saved at.
 
     Returns:
-      The manifest's rows: state, SHA-256 of its content, role, episode, decisions since the episode's start.
+      The manifest's rows: state, SHA-256 of its memory, role, episode, decisions since the episode's start.
 
     Raises:
       UsageError: for an unknown game, a missing ROM, or a folder that already holds states.
