@@ -271,8 +271,10 @@ class ProcessLanes:
         self._workers, self._jobs = [], []
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):
+        try:  # noqa: SIM105
             self.close()
+        except Exception:  # at the interpreter's end modules are gone, contextlib too
+            pass
 
 
 def _action(spec: Spec) -> tuple[tuple[int, ...], str]:

@@ -304,8 +304,10 @@ class HostLoop:
             part.lanes.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):
+        try:  # noqa: SIM105
             self.close()
+        except Exception:  # at the interpreter's end modules are gone, contextlib too
+            pass
 
 
 jax.tree_util.register_pytree_node(HostLoop, lambda loop: ((), loop), lambda loop, _: loop)
