@@ -76,12 +76,13 @@ def learn(game: str, steps: int, folder: Path) -> dict[str, Any]:
     config = dataclasses.replace(config, network=dataclasses.replace(config.network, vision="nature"))
     suite, run, spent = f"procgen:{game},threads=1", folder / game, folder / f"{game}.jsonl"
     chunks = _PUBLISHED // (_UPDATES * 64 * _LANES)
-    cpu = time.process_time()
+    cpu, wall = time.process_time(), time.perf_counter()
 
     def watch(progress: Any) -> None:
         line = {"steps": progress.steps, "return": progress.episode_return, **progress.metrics}
+        line |= {"cpu": round(time.process_time() - cpu, 1), "wall": round(time.perf_counter() - wall, 1)}
         with spent.open("a") as file:
-            file.write(json.dumps(line | {"cpu": round(time.process_time() - cpu, 1)}) + "\n")
+            file.write(json.dumps(line) + "\n")
         if progress.steps >= steps:
             signal.raise_signal(signal.SIGINT)
 
