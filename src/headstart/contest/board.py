@@ -195,7 +195,13 @@ def jobs(store: Store, submission: str) -> list[Job]:
     films: dict[int, list[tuple[str, str, str]]] = {}
     for job, key, name, kind in shown:
         films.setdefault(job, []).append((key, name, kind))
-    return [Job(*row, films=sorted(films.get(row.id, []), key=lambda film: film[1])) for row in rows]
+    return [Job(*row, films=sorted(films.get(row.id, []), key=_played)) for row in rows]
+
+
+def _played(film: tuple[str, str, str]) -> tuple[int, str]:
+    """Where a film stands among others: the first episode, the best, the last."""
+    order = ("first", "best", "last")
+    return (order.index(film[1]) if film[1] in order else len(order)), film[1]
 
 
 def rounded(value: float | None) -> float | None:
