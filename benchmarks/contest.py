@@ -5,6 +5,8 @@ python -m benchmarks.contest [STEPS]            -> benchmarks/results/contest.js
 `in process` calls the compiled game; `client` is an agent in bubblewrap that presses random buttons through client.py;
 `wire` is the same with a game that computes nothing and answers with blocks of the same size: the cost of the wire alone.
 Seconds are of the wall and of the processors, since other work may share the machine; compilation is not counted.
+`evaluation` is all that a worker does for one job, the agent's start, the sandbox and the log included, once with the
+compilation of the game (a worker's first job) and once without; how many of them are an hour's work.
 """
 
 import contextlib
@@ -21,11 +23,13 @@ import numpy as np
 
 from headstart.contest import client, sandbox
 from headstart.contest.environment import Game
+from headstart.contest.evaluation import Job, evaluate_submission
 from headstart.contest.meter import Ledger
 from headstart.contest.sandbox import Cell, Limits, Running
 from headstart.contest.serving import Server
 from headstart.contest.wire import Channel, HungUpError
 
+SUITE = "platformer:levels=practice"
 RESULTS = Path(__file__).parent / "results" / "contest.json"
 AGENT = """
 import sys, time
@@ -92,6 +96,26 @@ def through(game: Game, steps: int) -> dict[str, float]:
     return _rates(game.n * steps, wall, ours + theirs) | {"server_cpu": ours, "agent_cpu": theirs}
 
 
+def whole(lanes: int, budget: int) -> dict[str, float]:
+    """An agent's whole evaluation: the first of a worker, and the next."""
+    seconds: list[float] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder, out = Path(name) / "agent", Path(name) / "out"
+        folder.mkdir()
+        out.mkdir()
+        (folder / "agent.py").write_text(AGENT)
+        command = f'["python", "agent.py", "{budget // lanes}"]'
+        (folder / "submission.toml").write_text(f'name = "a"\ncommand = {command}\nlanes = {lanes}\n')
+        for _ in range(2):
+            begun = time.perf_counter()
+            job = Job(SUITE, "practice-1", 0, budget, 3600.0, sandbox.choose(trusted=True))
+            verdict = evaluate_submission(folder, job, out, lambda _: True, films=False)
+            assert verdict.spent == budget, verdict.message
+            seconds.append(time.perf_counter() - begun)
+    first, again = seconds
+    return {"steps": budget, "first": first, "again": again, "an_hour": 3600.0 / again}
+
+
 def _rates(steps: int, wall: float, cpu: float) -> dict[str, float]:
     return {
         "steps": steps,
@@ -114,9 +138,12 @@ def main() -> None:
         table = {"command": command.strip(), "machine": machine, "rows": found}
         RESULTS.write_text(json.dumps(table, indent=1) + "\n")
 
+    for n in (1, 16):
+        budget = 8 * steps // n * n
+        found.append({"what": "evaluation", "lanes": n, **whole(n, budget)})
     for kind, make in (("wire", Still), ("client", Game)):
         for n in (1, 16):
-            game = make("platformer:levels=practice", "practice-1", 0, n)
+            game = make(SUITE, "practice-1", 0, n)
             game.compile()
             for _ in range(3):
                 keep(kind, game, through(game, steps))

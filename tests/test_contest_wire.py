@@ -150,7 +150,7 @@ def test_a_long_answer_arrives_whole(pair):
 
     thread = threading.Thread(target=read)
     thread.start()
-    channel.answer(wire.OK, block[:7], block[7:])
+    channel.answer(wire.OK, block)
     thread.join()
     assert PREFIX.unpack_from(got) == (len(wire.OK) + block.size, len(wire.OK))
     assert bytes(got[PREFIX.size + len(wire.OK) :]) == block.tobytes()

@@ -218,7 +218,7 @@ class Connection:
     """The wire: one request, one answer. `hello` is what the evaluator says of the contest."""
 
     def __init__(self, path: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket = socket.socket(socket.AF_UNIX)
         try:
             self._socket.connect(path)
         except OSError as error:
@@ -233,10 +233,11 @@ class Connection:
         self.lanes = int(hello["lanes"])
         self.leaves = [Leaf(spec, self.lanes) for spec in hello["observation"]]
         self.outcome = -(-5 * self.lanes // 8) * 8
-        self.shared: memoryview | None = None
+        self.views: dict[str, np.ndarray] = {}
         if hello["shared"]:
             with shared.open("rb") as file:
-                self.shared = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                block = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self.views = {leaf.name: leaf.of(block) for leaf in self.leaves}
 
     def ask(self, request: bytes | bytearray) -> tuple[Any, memoryview]:
         """The header and the body of the answer; the body is overwritten by the next one.
@@ -293,8 +294,7 @@ class Lanes:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.num_envs = connection.lanes
-        self.hello = connection.hello
+        self.num_envs, self.hello = connection.lanes, connection.hello
         self.left = int(self.hello["budget"])
         action = self.hello["action"]
         self._dtype, self._shape = np.dtype(action["dtype"]), (self.num_envs, *action["shape"])
@@ -309,7 +309,7 @@ class Lanes:
     def step(self, action: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Observations, rewards, terminated, truncated and `info` of all lanes; errors as `Env.step`'s."""
         obs, reward, ended, info = self.play(action)
-        if ended.any():
+        if any(ended.tobytes()):
             info["final_obs"] = obs
             obs = self.reset()[0]
         return obs, reward, ended == 1, ended == 2, info
@@ -318,15 +318,15 @@ class Lanes:
         """One step and nothing else: observations, rewards, and 1 where an episode terminated, 2 where truncated."""
         array = np.ascontiguousarray(action, self._dtype).reshape(self._shape)
         body = self.connection.ask(self._head + array.tobytes())[1]
-        n = self.num_envs
-        self.left -= n
+        self.left -= (n := self.num_envs)
         reward = np.frombuffer(body, np.float32, n).copy()
         ended = np.frombuffer(body, np.uint8, n, 4 * n).copy()
         return self._observed(body), reward, ended, {"left": self.left}
 
     def _observed(self, body: memoryview) -> Any:
-        block = self.connection.shared or body[self.connection.outcome :]
-        arrays = {leaf.name: leaf.of(block).copy() for leaf in self.connection.leaves}
+        wire = self.connection
+        views = wire.views or {leaf.name: leaf.of(body[wire.outcome :]) for leaf in wire.leaves}
+        arrays = {name: view.copy() for name, view in views.items()}
         return arrays.get("", arrays)  # the array itself, where there is one without a name
 
     def close(self) -> None:

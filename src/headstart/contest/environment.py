@@ -180,6 +180,8 @@ class Game:
         )
         self.outcome = _padded(5 * lanes)
         self.leaves, self.block = _layout(self.spec.obs, lanes)
+        least = self.nothing()
+        self._kind, self._shape, self._size = least.dtype, least.shape, least.nbytes
 
     def compile(self) -> None:
         """Compile both programs, by running them; the first reset of all lanes leaves no trace of that."""
@@ -227,17 +229,14 @@ class Game:
         Raises:
           MalformedError: if they are not actions of this suite.
         """
-        space = self.spec.action
-        kind = np.dtype(space.dtype) if isinstance(space, Box) else np.dtype("<i4")
-        shape = (self.n, *_shape(space))
-        if body.nbytes != kind.itemsize * int(np.prod(shape)):
+        if body.nbytes != self._size:
             raise MalformedError(
-                f"a step has {shape} actions of {kind.itemsize} bytes, not {body.nbytes} bytes."
+                f"a step has {self._shape} actions of {self._kind.itemsize} bytes, not {body.nbytes} bytes."
             )
-        action = np.frombuffer(body, kind).reshape(shape)
-        match space:
+        action = np.frombuffer(body, self._kind).reshape(self._shape)
+        match self.spec.action:
             case Discrete(count):
-                legal = action.min() >= 0 and action.max() < count
+                legal = action.view(np.uint32).max() < count  # what is below 0 is far above then
             case MultiDiscrete(nvec):
                 legal = bool(((action >= 0) & (action < np.array(nvec))).all())
             case Box(_, low, high):

@@ -54,6 +54,7 @@ class Ledger:
         self._ready = False
         self._reward = np.zeros(lanes)
         self._first = np.zeros(lanes, np.int64)
+        self._none = bytes(lanes)
 
     @property
     def spent(self) -> int:
@@ -91,7 +92,7 @@ class Ledger:
     def record(self, reward: Float[np.ndarray, " N"], ended: UInt8[np.ndarray, " N"]) -> None:
         """Take in what the step brought; `ended` is not 0 where an episode ended."""
         self._reward += reward
-        if not ended.any():
+        if ended.tobytes() == self._none:
             return
         for lane in np.flatnonzero(ended):
             self._close(int(lane), True)

@@ -12,7 +12,7 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from headstart.contest.client import PREFIX, PROTOCOL, pack, unpack
@@ -66,7 +66,7 @@ class Channel:
           MalformedError: for bytes that are no request, and for a message that is not completed in time.
           HungUpError: if the other side hung up between two messages.
         """
-        got, end, begun = 0, PREFIX.size, 0.0
+        got, end, body, begun = 0, PREFIX.size, 0, 0.0
         while got < end:
             read = self._read(got)
             if read == 0:
@@ -76,12 +76,13 @@ class Channel:
             else:
                 begun = begun or time.monotonic()
                 got += read
-                end = self._end() if got >= PREFIX.size else end
+                if got >= PREFIX.size:
+                    body, end = self._ends()
             if 0 < got < end and time.monotonic() - begun > STALL:
                 raise MalformedError("a message was begun and not completed.")
         if got > end:
             raise MalformedError("a request came before the last one was answered.")
-        return self._request(end)
+        return self._request(body, end)
 
     def _read(self, got: int) -> int:
         """Bytes that arrived; 0 at the end of the connection, -1 if none came within a tick."""
@@ -92,7 +93,8 @@ class Channel:
         except OSError:
             return 0
 
-    def _end(self) -> int:
+    def _ends(self) -> tuple[int, int]:
+        """Where the header and the body of a message end."""
         size, head = PREFIX.unpack_from(self._buffer)
         if size > MOST_REQUEST:
             raise MalformedError(
@@ -100,10 +102,9 @@ class Channel:
             )
         if not 0 < head <= size:
             raise MalformedError(f"a header of {head} bytes was announced in a message of {size}.")
-        return PREFIX.size + size
+        return PREFIX.size + head, PREFIX.size + size
 
-    def _request(self, end: int) -> Request:
-        body = PREFIX.size + PREFIX.unpack_from(self._buffer)[1]
+    def _request(self, body: int, end: int) -> Request:
         raw = bytes(self._view[PREFIX.size : body])
         if raw == STEP:
             return Request("step", {}, self._view[body:end])
@@ -118,28 +119,31 @@ class Channel:
             raise MalformedError(f"a {verb} has no body.")
         return Request(verb, header, self._view[body:end])
 
-    def answer(self, header: bytes, *blocks: Any) -> None:
-        """Send an answer; `blocks` are bytes-like and follow the header.
+    def answer(self, header: bytes, block: Any = b"") -> None:
+        """Send an answer; `block` is bytes-like and follows the header.
 
         Raises:
           HungUpError: if nobody reads it any more.
           MalformedError: if it is not read in time.
         """
-        size = sum(memoryview(block).nbytes for block in blocks)
-        parts: Sequence[Any] = [PREFIX.pack(len(header) + size, len(header)) + header, *blocks]
-        total, sent, begun = PREFIX.size + len(header) + size, 0, time.monotonic()
-        while sent < total:
-            if sent:
-                parts = [b"".join(bytes(part) for part in parts)[sent:]]
-                total, sent = total - sent, 0
-            try:
-                sent = self._socket.sendmsg(parts)
-            except (BlockingIOError, InterruptedError):
-                self._tick()
-                if time.monotonic() - begun > STALL:
-                    raise MalformedError("an answer was not read.") from None
-            except OSError:
-                raise HungUpError from None
+        size = memoryview(block).nbytes
+        data = b"".join((PREFIX.pack(len(header) + size, len(header)), header, block))
+        sent, begun = self._write(data), 0.0
+        while sent < len(data):
+            begun = begun or time.monotonic()
+            if time.monotonic() - begun > STALL:
+                raise MalformedError("an answer was not read.")
+            sent += self._write(memoryview(data)[sent:])
+
+    def _write(self, data: bytes | memoryview) -> int:
+        """How many bytes were taken; 0 if none were within a tick."""
+        try:
+            return self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            self._tick()
+            return 0
+        except OSError:
+            raise HungUpError from None
 
     def error(self, name: str, message: str) -> None:
         """Answer with a named error, if anybody still listens."""
