@@ -297,3 +297,33 @@ def test_a_chart_draws_what_it_is_given() -> None:
 
 def test_numbers_read_well() -> None:
     assert [views.number(x) for x in (-1234.5, 12.345, None, 7)] == ["\u22121,234.5", "12.35", "–", "7"]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb or #rgb (WCAG 2)."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_shade_and_every_muted_word_can_be_read(scheme: str) -> None:
+    """Letters differ from what they stand on by 4.5 at least, as WCAG 2 wants it."""
+    style = (Path(views.__file__).parent / "templates_html" / "style.css").read_text()
+    roots = re.findall(r":root \{(.*?)\}", style, re.S)
+    names = dict(re.findall(r"--([\w-]+): (#\w+)", roots[0] + (roots[1] if scheme == "dark" else "")))
+    written = dict(re.findall(r"\.(h\d) \{ background: var\(--h\d\);(?: color: (#\w+);)?", style))
+    if scheme == "dark":
+        rules = re.search(r"@media \(prefers-color-scheme: dark\) \{ (\.h4.*)\}", style)
+        assert rules is not None
+        for classes, colour in re.findall(r"([.h\d, ]+)\{ color: (#\w+); \}", rules[1]):
+            written |= dict.fromkeys(re.findall(r"h\d", classes), colour)
+    assert len(written) == drawing.SHADES
+    pairs = [(written[shade] or names["ink"], names[shade]) for shade in written]
+    washes = ["paper", "wash", "card"]
+    pairs += [(names[word], names[wash]) for word in ("ink", "muted", "accent") for wash in washes]
+    pairs += [(names[word], names[f"{word}-wash"]) for word in ("good", "bad", "go")]
+    for letters, ground in pairs:
+        light, dark = sorted((luminance(letters), luminance(ground)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (letters, ground)
