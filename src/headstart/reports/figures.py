@@ -68,7 +68,7 @@ def scores(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawing 
         axes.set(ylim=(len(shown) - 0.4, -0.6), xlim=(edge, end), yticks=[])
         axes.set_xlabel("mean score", color=canvas.MUTED, fontsize=canvas.FONT)
         for y, a in enumerate(shown):
-            _dot(axes, a, float(y), style[a["name"]], number(a["mean"], d))
+            _dot(axes, a, float(y), style[a["name"]], (number(a["mean"], d), right - 4.0))
         if top:
             axes.axvline(top["mean"], color=canvas.INK, lw=1.2, ls=canvas.DASHES[1])
             label, where = f"{top['name']} {number(top['mean'], d)}", ("data", "axes fraction")
@@ -83,8 +83,8 @@ def scores(group: dict[str, Any], style: dict[str, Look], name: str) -> Drawing 
     return Drawing(name, "Scores", caption, f"Dot chart of mean scores: {said}.", svg)
 
 
-def _dot(axes: Any, agent: dict[str, Any], y: float, look: Look, value: str) -> None:
-    """One agent's line of the dot chart: name, interval and mean, value."""
+def _dot(axes: Any, agent: dict[str, Any], y: float, look: Look, value: tuple[str, float]) -> None:
+    """One agent's line of the dot chart: name, interval and mean, value (and how far to the right that ends)."""
     left, right = axes.get_xlim()
     out, bold = agent["mean"] < left, agent["role"] == "learner"
     low, high = agent["mean_interval"] or (agent["mean"], agent["mean"])
@@ -97,7 +97,7 @@ def _dot(axes: Any, agent: dict[str, Any], y: float, look: Look, value: str) -> 
         axes, agent["name"], (0.0, y), (-8.0, 0.0), within=where, colour=look.colour, bold=bold, align="right"
     )
     canvas.write(
-        axes, value, (1.0, y), (40.0, 0.0), within=where, colour=look.colour, bold=bold, align="right"
+        axes, value[0], (1.0, y), (value[1], 0.0), within=where, colour=look.colour, bold=bold, align="right"
     )
 
 
