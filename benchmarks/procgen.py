@@ -3,7 +3,8 @@
     taskset -c 1 python -m benchmarks.procgen speed      > benchmarks/results/procgen_speed.jsonl
     taskset -c 1 python -m benchmarks.procgen repeats    > benchmarks/results/procgen_repeats.jsonl
     python -m benchmarks.procgen learn 786432 --games coinrun --folder RUNS >> benchmarks/results/procgen_learn.jsonl
-    taskset -c 1 python -m benchmarks.procgen pictures     (writes docs/suites/procgen.png)
+    python -m benchmarks.procgen update > benchmarks/results/procgen_update.jsonl
+    taskset -c 1 python -m benchmarks.procgen pictures     (writes docs/suites/procgen.png; `curves`: procgen_learn.png)
 
 One JSON line a case. Speeds are by processor time (`cpu`: what one core to itself would reach) and by the clock (`wall`);
 this machine is shared, so the first is the one to compare. `learn STEPS` trains on 200 levels of each game (easy), goes on
@@ -28,6 +29,7 @@ _STEPS = 200  # steps a lane that are timed, after as many to warm up
 _LANES = 64
 _TILE = 128
 _PUBLISHED = 25_000_000
+_RESULTS = Path("benchmarks/results")
 _UPDATES = 8  # between two points of a curve
 
 
@@ -110,6 +112,28 @@ def learn(game: str, steps: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def update(name: str, updates: int = 2) -> dict[str, Any]:
+    """Steps a second of PPO's whole loop with one formulation of its convolutions (`nets.vision`)."""
+    import jax.random as jr
+
+    from headstart import agents, suites
+    from headstart.loops.host import HostLoop
+    from headstart.nets import vision
+
+    vision.formulation = lambda: getattr(vision, name)
+    config = agents.configure("ppo-procgen", unroll=64)
+    config = dataclasses.replace(config, network=dataclasses.replace(config.network, vision="nature"))
+    suite: Any = suites.suite("procgen:coinrun,threads=1,test_levels=20")
+    agent = agents.entry("ppo-procgen").build(suite.env.spec, config)
+    with contextlib.closing(HostLoop(agent, suite.env, _LANES)) as loop:
+        carry, _ = loop.chunk(loop.start(suite.split("train").tasks, jr.key(0)), jr.key(0), 1)
+        wall, cpu = time.perf_counter(), time.process_time()
+        loop.chunk(carry, jr.key(0), updates)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    steps = updates * 64 * _LANES
+    return {"formulation": name, "steps": steps, "cpu": round(steps / cpu), "wall": round(steps / wall)}
+
+
 def _tile(frame: bytes, caption: str) -> Any:
     """A first picture, enlarged, over what it is."""
     from PIL import Image, ImageDraw, ImageFont
@@ -150,9 +174,47 @@ def pictures() -> None:
     sheet.save("docs/suites/procgen.png", optimize=True)
 
 
+def curves() -> None:
+    """Training returns along our runs and the published first ones, as far as ours went."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    published = json.loads((_RESULTS / "procgen_published.json").read_text())
+    found = [json.loads(line) for line in (_RESULTS / "procgen_learn.jsonl").read_text().splitlines()]
+    figure = Figure(figsize=(4.2 * len(found), 3.1), layout="constrained", facecolor="#fbfaf7")
+    for axes, run in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
+        steps = [point["steps"] for point in run["curve"]]
+        theirs = [
+            (x, y)
+            for x, y in zip(published["steps"], published[run["game"]], strict=True)
+            if x <= 2 * steps[-1]
+        ]
+        axes.plot(*zip(*theirs, strict=True), "--", color="#8a8f98", label="published, first run (IMPALA)")
+        axes.plot(
+            steps,
+            [point["return"] for point in run["curve"]],
+            "o-",
+            color="#b4472e",
+            label="here (Nature CNN)",
+        )
+        axes.axhline(run["random"], color="#c9c5bb", lw=1, zorder=0)
+        axes.annotate(
+            "random play, unseen levels", (0, run["random"]), (4, 3), textcoords="offset points", fontsize=8
+        )
+        axes.plot(run["steps"], run["unseen"], "s", color="#2b3a55", label="here, 100 unseen levels")
+        axes.set(title=f"{run['game']}, easy", xlabel="steps", xlim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_facecolor("#fbfaf7")
+        axes.legend(frameon=False, fontsize=8)
+    figure.supylabel("mean return of an episode", fontsize=9)
+    figure.savefig("docs/suites/procgen_learn.png", dpi=130)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["speed", "repeats", "learn", "pictures"])
+    parser.add_argument("what", choices=["speed", "repeats", "learn", "update", "pictures", "curves"])
     parser.add_argument("steps", type=int, nargs="?", default=8192)
     parser.add_argument("--games", nargs="*", choices=sorted(host.HORIZONS))
     parser.add_argument("--folder", type=Path, default=Path("headstart-procgen"))
@@ -165,9 +227,14 @@ def main() -> None:
         for mode, train in (("easy", 200), ("hard", 500)):
             for game in games:
                 print(json.dumps(repeats(game, mode, train)), flush=True)
+    elif given.what == "update":
+        for name in ("patched", "mixed"):
+            print(json.dumps(update(name)), flush=True)
     elif given.what == "learn":
         for game in games:
             print(json.dumps(learn(game, given.steps, given.folder)), flush=True)
+    elif given.what == "curves":
+        curves()
     else:
         pictures()
 
