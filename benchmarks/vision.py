@@ -61,7 +61,7 @@ FORMULATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "patches, one product": (patched, pooled),
     "convolution, channels last": (convolved, pooled),
     "convolution, channels last, XLA's max-pool": (convolved, reduced),
-    "convolution forward, patches backward": (mixed, pooled),
+    "convolution to act, patches to learn": (mixed, pooled),
     "slices of cells, a product each": (summed, pooled),
     "convolution, channels first": (nchw, pooled),
 }

@@ -9,10 +9,10 @@ filters. A filter is computed in one of three ways that give the same:
 
     convolved   by XLA's convolution                                                            on accelerators
     patched     s x s pixels put into one cell, the cells of a filter side by side, one product
-    mixed       forward as convolved, backward as patched                                            on CPUs
+    mixed       convolved to act, patched to learn                                                   on CPUs
 
-and where each is the faster is measured in benchmarks/vision.py: XLA's convolution is fast on a CPU, and its gradients
-inside a loop, where an update's minibatches are, are slow.
+and where each is the faster is measured in benchmarks/vision.py: XLA's convolution is fast on a CPU, but not its gradients
+inside a loop, where an update's minibatches are.
 """
 
 import math
@@ -67,23 +67,21 @@ def patched(
     return jnp.concatenate(slices, -1) @ weight
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
 def mixed(
     x: Float[Array, "h w i"], weight: Float[Array, "k k i o"], stride: int = 1
 ) -> Float[Array, "u v o"]:
-    """The same as `convolved`, with the gradients of `patched`; it has no forward-mode derivative."""
+    """The same as `convolved`, and where it is differentiated as `patched`, value and all.
+
+    The rule is a forward one, so that the gradient for many images is one product and not a sum of each image's.
+    """
     return convolved(x, weight, stride)
 
 
-def _mixed_forward(x: Array, weight: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return convolved(x, weight, stride), (x, weight)
-
-
-def _mixed_backward(stride: int, kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
-    return jax.vjp(partial(patched, stride=stride), *kept)[1](slope)
-
-
-mixed.defvjp(_mixed_forward, _mixed_backward)
+@mixed.defjvp
+def _mixed_jvp(stride: int, at: tuple[Array, Array], move: tuple[Array, Array]) -> tuple[Array, Array]:
+    (x, weight), (dx, dweight) = at, move
+    return patched(x, weight, stride), patched(dx, weight, stride) + patched(x, dweight, stride)
 
 
 def formulation() -> Callable[..., Any]:
