@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from headstart.contest import client, sandbox
-from headstart.contest.environment import Game
+from headstart.contest.environment import Game, keep_to_one_thread
 from headstart.contest.evaluation import Job, evaluate_submission
 from headstart.contest.meter import Ledger
 from headstart.contest.sandbox import Cell, Limits, Running
@@ -127,6 +127,7 @@ def _rates(steps: int, wall: float, cpu: float) -> dict[str, float]:
 
 
 def main() -> None:
+    keep_to_one_thread()  # as a worker does
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     found: list[dict[str, Any]] = []
 

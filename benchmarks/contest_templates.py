@@ -1,6 +1,6 @@
 """The templates of `headstart contest init` in a contest of their own: what they score on the practice levels.
 
-    python -m benchmarks.contest_templates OUT.json [--data FOLDER] [--budget 50000] [--seeds 2] [--workers 2]
+    python -m benchmarks.contest_templates OUT.json [--data FOLDER] [--budget 50000] [--seeds 1] [--workers 2]
 
 A real contest: `headstart contest serve` with its workers, agents written by `init` and sent in by `submit`, evaluated in
 the sandbox. Learners and tapes stand as unranked rows of reference; Ada plays the template that presses buttons at random,
@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path)
-    for name, default in (("budget", 50_000), ("seeds", 2), ("workers", 2)):
+    for name, default in (("budget", 50_000), ("seeds", 1), ("workers", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     o = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
