@@ -35,7 +35,8 @@ def test_what_is_packed_comes_out_again() -> None:
 
 def test_equal_trees_have_equal_packings() -> None:
     one, other = Packing.of((jnp.zeros(3), 1.0)), Packing.of((jnp.ones(3), 2.0))
-    assert one == other and hash(one) == hash(other)
+    assert one == other
+    assert hash(one) == hash(other)
     assert one != Packing.of((jnp.zeros(4), 1.0))
 
 
