@@ -163,9 +163,8 @@ def serve(args: list[str]) -> None:
     )
     limits = Limits(packed=options.upload << 20, unpacked=options.upload << 22)
     print(f"http://{options.host}:{options.port}  (data in {options.data}; Ctrl-C ends it)", flush=True)
-    run(
-        options.data, _url(options.database), config, ServerConfig(limits=limits, secure=options.behind_proxy)
-    )
+    serving = ServerConfig(limits=limits, secure=options.behind_proxy)
+    run(options.data, _url(options.database), config, serving)
 
 
 def worker(args: list[str]) -> None:
