@@ -78,21 +78,28 @@ class Group:
         return False
 
     def remove(self) -> None:
-        """Remove the group; the kernel lets go of it shortly after its last process."""
+        """End what still runs in the group, and remove it."""
         for folder in self._folders:
             _remove(folder)
 
 
-def _remove(folder: Path) -> None:
-    for _ in range(50):
-        try:
+def _remove(folder: Path, patience: float = 20.0) -> None:
+    """Remove a group; a process may enter until then, and the kernel takes its time to let go of a dead one."""
+    end = time.monotonic() + patience
+    while folder.is_dir() and time.monotonic() < end:
+        with contextlib.suppress(OSError):
             folder.rmdir()
-        except FileNotFoundError:
             return
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
+        _kill(folder)
+        time.sleep(0.02)
+
+
+def _kill(folder: Path) -> None:
+    """Kill all processes of a group; 0 stands for one that this process cannot see."""
+    with contextlib.suppress(OSError):
+        for pid in filter(None, map(int, (folder / "cgroup.procs").read_text().split())):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def remove_all(pattern: str) -> list[str]:
@@ -102,9 +109,6 @@ def remove_all(pattern: str) -> list[str]:
     except OSError:  # there are no control groups here
         return []
     for folder in found:
-        with contextlib.suppress(OSError, ValueError):
-            for pid in map(int, (folder / "cgroup.procs").read_text().split()):
-                os.kill(pid, signal.SIGKILL)
         _remove(folder)
     return [folder.name for folder in found]
 
