@@ -228,7 +228,7 @@ def _junk(rng: random.Random) -> bytes:
             for _ in range(rng.randrange(1, 4)):
                 data[rng.randrange(len(data))] = rng.randrange(256)
         case 1:  # cut off
-            del data[rng.randrange(len(data)) :]
+            del data[rng.randrange(1, len(data)) :]
         case 2:  # noise
             data = bytearray(rng.randbytes(rng.randrange(1, 200)))
         case 3:  # a wrong length
