@@ -35,7 +35,7 @@ AGENTS = (
     "rainbow-joint",
     "rl2",
 )
-TRAIN_STEPS = {"ppo-retro": 12_000_000, "rainbow": 3_000_000, "rl2": 6_000_000}
+TRAIN_STEPS = {"ppo-retro": 12_000_000, "rainbow": 3_000_000, "rl2": 12_000_000}
 COLLECTED = Path(__file__).parent / "results" / "gotta_learn_fast.json"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "gotta-learn-fast.md"
 MARKS = ("<!-- table: begin -->", "<!-- table: end -->")

@@ -77,17 +77,18 @@ def draw() -> None:
         for role, colour in (("train", "#7f7f7f"), ("test", "#0072b2")):
             values = [row[role] for row in every[what]]
             axes.plot(places[what], values, "-o", color=colour, lw=2)
+            end, side = (0, "left") if what == "levels" else (-1, "right")  # where the lines are apart
             axes.annotate(
                 f"{'training' if role == 'train' else 'unseen'} levels",
-                (places[what][-1], values[-1]),
-                (-4, 10 if role == "train" else -14),
+                (places[what][end], values[end]),
+                (6 if end == 0 else -4, 8 if role == "train" else -16),
                 textcoords="offset points",
-                ha="right",
+                ha=side,
                 color=colour,
             )
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set(
-        xlabel="levels trained on", ylabel="return of an episode", xticks=places["levels"], ylim=(0, None)
+        xlabel="levels trained on", ylabel="return of an episode", xticks=places["levels"], ylim=(0, 6900)
     )
     panels[0].set_xticklabels([str(row["levels"]) for row in of])
     panels[0].set_title(f"{STEPS / 1e6:g} million steps of training", loc="left", fontsize=10)

@@ -12,7 +12,8 @@ from headstart.agents.ppo import PPOConfig
 from headstart.cli import COMMANDS
 from headstart.commands._environment import as_suite
 from headstart.errors import RunError, UsageError
-from headstart.hosts import processes
+from headstart.hosts.lanes import WorkerLanes
+from headstart.hosts.processes import Process
 from headstart.nets.actor_critic import NetworkConfig
 from headstart.suites import suite
 
@@ -215,9 +216,11 @@ def test_the_documented_environment_is_the_one_the_examples_test_runs() -> None:
 def test_the_workers_end_with_their_run(doors: Path) -> None:
     loaded = suite(NAME)
     lanes = loaded.env.open(loaded.split("train").tasks, 2, 0, False)  # pyright: ignore[reportAttributeAccessIssue]
-    assert isinstance(lanes, processes.ProcessLanes)
+    assert isinstance(lanes, WorkerLanes)
     lanes.reset(1)
-    process = lanes._workers[0]._process
+    worker = lanes._posts[0].worker
+    assert isinstance(worker, Process)
+    process = worker._process
     assert np.asarray(lanes.step(np.zeros(2, np.int32)).reward).shape == (2,)
-    del lanes
+    del worker, lanes
     assert process.poll() is not None

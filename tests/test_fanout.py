@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from headstart import suites
+from headstart import results, suites
 from headstart.agents.ppo import PPOConfig
 from headstart.errors import RunError, UsageError
+from headstart.hosts import cluster
 from headstart.nets.actor_critic import NetworkConfig
 from headstart.protocol import fanout, transfer
 from headstart.protocol.adaptation import adapt
@@ -52,8 +53,8 @@ def test_only_a_suite_that_has_a_name_travels() -> None:
 
 
 def test_a_worker_of_another_version_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = fanout.results.versions()
-    monkeypatch.setattr(fanout.results, "versions", lambda: versions | {"jax": "0.0"})
+    versions = results.versions()
+    monkeypatch.setattr(results, "versions", lambda: versions | {"jax": "0.0"})
     blob = fanout._pack(plan(), "other")
     monkeypatch.undo()
     with pytest.raises(RunError, match="a Ray worker has another jax than the machine that asks"):
@@ -178,35 +179,51 @@ def test_an_address_nobody_answers_is_one_sentence_quickly() -> None:
     with pytest.raises(
         UsageError, match=r"nobody answers at the Ray address 127.0.0.1:\d+ \(Connection refused"
     ):
-        fanout._knock(f"127.0.0.1:{free_port()}")
+        cluster.knock(f"127.0.0.1:{free_port()}")
     with pytest.raises(UsageError, match=r"nobody answers at the Ray address ray://nobody\.invalid:10001"):
-        fanout._knock("ray://nobody.invalid:10001")
+        cluster.knock("ray://nobody.invalid:10001")
     assert time.monotonic() - begun < 20.0
 
 
 def test_what_answers_but_is_no_ray_is_refused() -> None:
     for reply in (b"HTTP/1.0 400 Bad Request\r\n\r\n", b""):
         with answering_with(reply) as address, pytest.raises(UsageError, match="is no Ray head"):
-            fanout._knock(address)
+            cluster.knock(address)
     with answering_with(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])) as address:
-        fanout._knock(address)
+        cluster.knock(address)
 
 
 @pytest.mark.parametrize("address", ["", "somewhere", "host:port", "10.0.0.1:99999", "http://a:1/x"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match=r"a Ray address is host:port, ray://host:port or auto, not"):
-        fanout._knock(address)
+        cluster.knock(address)
 
 
 def test_wrong_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"--fanout ray": False, "--lanes-on ray": False}
     with (
-        pytest.raises(UsageError, match="give --fanout ray as well"),
-        fanout.opened("here", "127.0.0.1:6379"),
+        pytest.raises(UsageError, match="give --fanout ray or --lanes-on ray as well"),
+        cluster.joined("127.0.0.1:6379", given),
     ):
         pass
+    with cluster.joined(None, given) as ray:
+        assert ray is None
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"needs the extra `ray`: pip install"), fanout.opened("ray"):
-        pass
+    for option in given:
+        with (
+            pytest.raises(
+                UsageError, match=rf"^{option} needs the extra `ray`: pip install 'headstart\[ray\]'"
+            ),
+            cluster.joined(None, given | {option: True}),
+        ):
+            pass
+
+
+def test_a_cluster_without_what_a_run_needs_is_refused() -> None:
+    poor = SimpleNamespace(cluster_resources=lambda: {"CPU": 4.0})
+    fanout.over(poor)
+    with pytest.raises(UsageError, match=r"a run needs 0\.5 GPU, which no node of the Ray cluster has"):
+        fanout.over(poor, 0.5)
 
 
 def test_the_command_ends_with_one_sentence_and_code_2(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from headstart.errors import RunError, UsageError
-from headstart.hosts.processes import ProcessLanes, Program
+from headstart.hosts.lanes import Program, WorkerLanes
+from headstart.hosts.processes import Process
 from headstart.hosts.spaces import of_action, of_observation
 from headstart.types import Box, Discrete, Spec
 
@@ -80,13 +81,24 @@ def lanes(
     by: str = "make",
     pinned: bool = False,
     **kwargs: Any,
-) -> Iterator[ProcessLanes]:
+) -> Iterator[WorkerLanes]:
     program = Program("toys:Toy", "toys:Toy", kwargs, by, LEAVES, per_worker=2)
-    with closing(ProcessLanes(program, SPEC, tasks, n, 0, pinned)) as opened:
+    with closing(WorkerLanes(program, SPEC, tasks, n, 0, pinned, Process)) as opened:
         yield opened
 
 
-def push(opened: ProcessLanes, steps: int) -> None:
+def worker_of(opened: WorkerLanes) -> Process:
+    """The first of its workers."""
+    worker = opened._posts[0].worker
+    assert isinstance(worker, Process)
+    return worker
+
+
+def process_of(opened: WorkerLanes) -> Any:
+    return worker_of(opened)._process
+
+
+def push(opened: WorkerLanes, steps: int) -> None:
     opened.reset(0)
     for _ in range(steps):
         opened.step(np.zeros(1, np.int32))
@@ -194,7 +206,7 @@ def test_what_cannot_be_made_is_refused_at_once(toys: Path) -> None:
 def test_closing_leaves_no_process_behind(toys: Path) -> None:
     with lanes(2) as opened:
         opened.reset(0)
-        (process,) = [worker._process for worker in opened._workers]
+        process = process_of(opened)
     assert process.poll() is not None
     opened.close()  # twice does no harm
 
@@ -202,8 +214,8 @@ def test_closing_leaves_no_process_behind(toys: Path) -> None:
 def test_a_worker_whose_run_is_gone_goes_as_well(toys: Path) -> None:
     with lanes(1) as opened:
         opened.reset(0)
-        process = opened._workers[0]._process
-        opened._workers[0]._line.close()
+        process = process_of(opened)
+        worker_of(opened)._line.close()
         end = time.monotonic() + 30
         while process.poll() is None and time.monotonic() < end:
             time.sleep(0.05)

@@ -1,12 +1,13 @@
 """A suite's environment that is no JAX program: what its lanes show and take, and how to open some of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol, runtime_checkable
 
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from headstart.errors import UsageError
+from headstart.hosts.lanes import Hire
 from headstart.types import EnvState, HostLanes, Spec, Task
 
 
@@ -48,12 +49,24 @@ class HostEnv:
     """updates that the acting weights may be behind: 0 waits for every update; 1 simulates meanwhile"""
     width: int = 8
     """lanes open at once where many tasks are played once each"""
+    by: Callable[[Hire], Open] | None = None
+    """`by(hire)` opens lanes that other workers step; None where it is threads of this process that step them"""
 
     def __post_init__(self) -> None:
         if self.halves < 1:
             raise UsageError(f"{self.name} has at least 1 part of its lanes, not halves={self.halves}.")
         if self.staleness not in (0, 1):
             raise UsageError(f"{self.name} acts with weights 0 or 1 updates old, not stale={self.staleness}.")
+
+    def stepped_by(self, hire: Hire) -> "HostEnv":
+        """The same environment, its lanes stepped by other workers: the same steps, from somewhere else.
+
+        Raises:
+          UsageError: if nobody else can step them.
+        """
+        if self.by is None:
+            raise UsageError(f"{self.name} is stepped by threads of this process, and by nobody else.")
+        return replace(self, open=self.by(hire))
 
     def _refuse(self) -> NoReturn:
         raise UsageError(

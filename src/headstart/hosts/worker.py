@@ -1,9 +1,9 @@
-"""The program of a worker process: it steps some lanes of a Gymnasium environment whenever it is told to.
+"""What a worker does, wherever it runs: it steps some lanes of a Gymnasium environment whenever it is told to.
 
-    python -m headstart.hosts.worker SOCKET        (the descriptor of an open socket; only `processes` starts this)
+    python -m headstart.hosts.worker SOCKET MEMORY       (descriptors of what is open; only `processes` starts this)
 
-Observations, rewards and actions lie in shared memory; the socket carries commands and complaints. A lane whose episode
-ended is reset in the same step, and its last observation kept. JAX is not imported.
+Observations, rewards and actions lie in a block of memory, which a process shares with the run, and an actor does not
+(`actors`). A lane whose episode ended is reset in the same step, and its last observation kept. JAX is not imported.
 """
 
 import os
@@ -21,6 +21,12 @@ from headstart.errors import UsageError
 from headstart.hosts import gymnasium_api as api
 from headstart.hosts.shared import Block, Layout
 
+PATIENCE = 120.0
+"""seconds after which a worker that does not answer counts as dead"""
+
+Answer = tuple[str, str]
+"""How a command went: "ok", or "broken", "refused", "failed", "died", "stranded"; and why."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -36,14 +42,13 @@ class Job:
     horizon: int
     """steps after which an episode is truncated"""
     lanes: tuple[int, ...]
-    """rows of the shared memory"""
+    """rows of the block of memory"""
     names: tuple[int, ...]
     """of the lanes, in seeds"""
     pinned: bool
     """whether lane i keeps task i mod M; else each episode draws one"""
     worker: int
     layout: Layout
-    fd: int
 
 
 class _Lane:
@@ -110,20 +115,24 @@ def _complaint(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()) + place
 
 
-def serve(connection: Connection) -> None:
-    """Do what is asked until the other side hangs up."""
-    job: Job = connection.recv()
-    block = Block(job.layout, job.fd)
-    lanes = [_Lane(job, lane, name, block) for lane, name in zip(job.lanes, job.names, strict=True)]
-    while True:
-        try:
-            command, *rest = connection.recv()
-        except (EOFError, ConnectionError):
-            return
+class Crew:
+    """A job's lanes, and the memory they are played in: that of `fd`, which is shared, or its own."""
+
+    def __init__(self, job: Job, fd: int | None = None) -> None:
+        self.block = Block(job.layout, fd)
+        self._worker = job.worker
+        named = zip(job.lanes, job.names, strict=True)
+        self._lanes = [_Lane(job, lane, name, self.block) for lane, name in named]
+
+    def do(self, command: str, *numbers: int) -> Answer:
+        """Begin anew ("reset", with seed and attempt) or play the actions in the memory ("step").
+
+        After any answer but "ok" there is no going on.
+        """
         begun = time.perf_counter()
         try:
-            for lane in lanes:
-                lane.reset(*rest) if command == "reset" else lane.step()
+            for lane in self._lanes:
+                lane.reset(*numbers) if command == "reset" else lane.step()
             answer = ("ok", "")
         except api.BrokenEnvironmentError as error:
             answer = ("broken", str(error))
@@ -132,10 +141,18 @@ def serve(connection: Connection) -> None:
         except Exception as error:  # whatever a user's environment raises
             traceback.print_exc()
             answer = ("failed", _complaint(error))
-        block["busy"][job.worker] += time.perf_counter() - begun
+        self.block["busy"][self._worker] += time.perf_counter() - begun
+        return answer
+
+
+def serve(connection: Connection, fd: int) -> None:
+    """Do what is asked until the other side hangs up."""
+    crew = Crew(connection.recv(), fd)
+    while True:
         try:
+            answer = crew.do(*connection.recv())
             connection.send(answer)
-        except (BrokenPipeError, ConnectionError):
+        except (EOFError, ConnectionError):
             return
         if answer[0] != "ok":
             return
@@ -143,8 +160,9 @@ def serve(connection: Connection) -> None:
 
 def main() -> None:
     """Speak with the run that started this process over the socket it was given."""
-    with socket.socket(fileno=int(sys.argv[1])) as line:
-        serve(Connection(os.dup(line.fileno())))
+    line, memory = map(int, sys.argv[1:])
+    with socket.socket(fileno=line) as held:
+        serve(Connection(os.dup(held.fileno())), memory)
 
 
 if __name__ == "__main__":

@@ -5,42 +5,28 @@
     a worker or node that is lost gives its run back, which is played again elsewhere
 
 A run is a function of contender, task and seed alone, so that its result does not show where it was played,
-nor how often.
-Nothing here phones home: usage statistics are off, and a Ray of our own has no dashboard.
+nor how often. Lanes of foreign simulators are stepped where the run is played, in processes.
 """
 
-import contextlib
 import dataclasses
-import importlib.util
-import logging
-import os
 import pickle
-import re
-import socket
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from headstart import results, suites
 from headstart.errors import HeadstartError, RunError, UsageError
+from headstart.hosts.actors import unlike
 from headstart.protocol.adaptation import Spread, play_group
 from headstart.protocol.contenders import AdaptOptions, Contender, Plan, Run, plan_of
 from headstart.results import Result
 from headstart.tasks import Split
 
-Where = Literal["here", "ray"]
-"""Who plays a transfer's runs: this process, or the tasks of a Ray cluster."""
-
 Played = tuple[Run, Result]
 
 _LOST = 5
 """times a run is played again after its worker was lost, before that is taken for the run's own fault"""
-_ANSWER = 5.0
-"""seconds within which a head's address answers"""
-_CLIENT = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-"""what a gRPC client says first; a server answers with a frame of settings, too (RFC 9113, section 3.4)"""
-_SETTINGS = 4
 
 
 @dataclass(frozen=True)
@@ -55,96 +41,21 @@ class _Packed:
     versions: dict[str, str]
 
 
-@contextlib.contextmanager
-def opened(where: Where, address: str | None = None, gpus: float = 0.0) -> Generator[Spread | None]:
-    """A way to spread runs over Ray while the context is open; None where they are played here.
+def over(ray: Any, gpus: float = 0.0) -> Spread:
+    """A way to spread runs over a Ray cluster that was joined.
 
     Args:
-      address: of a running cluster's head, "host:port" as `ray start --head` prints it, "ray://host:port" for a Ray
-        client, "auto" for the cluster this machine belongs to; None starts a Ray on this machine alone.
+      ray: the module, connected (`hosts.cluster.joined`).
       gpus: how many (or what part of one) each run gets; 0 runs on CPU cores, one a run.
 
     Raises:
-      UsageError: if Ray is not installed, nobody answers at the address, or the cluster has not what a run needs.
+      UsageError: if the cluster has not what a run needs.
     """
-    if where == "here":
-        if address is not None:
-            raise UsageError("a Ray address is for runs that are fanned out: give --fanout ray as well.")
-        yield None
-        return
-    if importlib.util.find_spec("ray") is None:
-        raise UsageError("--fanout ray needs the extra `ray`: pip install 'headstart[ray]'.")
-    with _connected(address) as ray:
-        need = {"CPU": 1.0} | ({"GPU": gpus} if gpus else {})
-        there = ray.cluster_resources()
-        if lacking := [f"{n:g} {kind}" for kind, n in need.items() if there.get(kind, 0.0) < n]:
-            raise UsageError(f"a run needs {' and '.join(lacking)}, which no node of the Ray cluster has.")
-        yield lambda plan, runs, command: _spread(ray, plan, runs, command, gpus)
-
-
-@contextlib.contextmanager
-def _connected(address: str | None) -> Generator[Any]:
-    """The ray module, connected; a connection that was there before stays."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address is not None:
-        _knock(address)
-    import ray
-
-    if ray.is_initialized():
-        yield ray
-        return
-    try:
-        if address is None:
-            ray.init(
-                address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-            )
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # whatever Ray raises, and how it ends a process that waited in vain
-        _refuse(address, error)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _refuse(address: str | None, error: BaseException) -> NoReturn:
-    why = " ".join(str(error).split())[:200]
-    if address is None:
-        raise RunError(f"Ray did not start on this machine ({why}).") from error
-    raise UsageError(f"the Ray cluster at {address} cannot be joined ({why}).") from error
-
-
-def _knock(address: str) -> None:
-    """Whether a gRPC server listens at an address, which Ray takes minutes to find out.
-
-    Raises:
-      UsageError: if it does not.
-    """
-    if address == "auto":
-        return
-    found = re.fullmatch(r"(?:ray://)?\[?([^\[\]/]+?)\]?:(\d{1,5})", address)
-    if found is None or int(found[2]) > 65535:
-        raise UsageError(f"a Ray address is host:port, ray://host:port or auto, not '{address}'.")
-    try:
-        with socket.create_connection((found[1], int(found[2])), timeout=_ANSWER) as line:
-            if os.environ.get("RAY_USE_TLS") == "1":
-                return
-            line.sendall(_CLIENT)
-            said = line.recv(9)
-    except OSError as error:
-        why = error.strerror or str(error) or "no answer"
-        raise UsageError(
-            f"nobody answers at the Ray address {address} ({why}); give the one that `ray start --head` prints."
-        ) from error
-    if len(said) < 4 or said[3] != _SETTINGS:
-        raise UsageError(
-            f"what answers at {address} is no Ray head; give the address that `ray start --head` prints."
-        )
+    need = {"CPU": 1.0} | ({"GPU": gpus} if gpus else {})
+    there = ray.cluster_resources()
+    if lacking := [f"{n:g} {kind}" for kind, n in need.items() if there.get(kind, 0.0) < n]:
+        raise UsageError(f"a run needs {' and '.join(lacking)}, which no node of the Ray cluster has.")
+    return lambda plan, runs, command: _spread(ray, plan, runs, command, gpus)
 
 
 def _nothing(*_: object) -> NoReturn:
@@ -169,11 +80,8 @@ def _pack(plan: Plan, command: str) -> bytes:
 def _unpacked(blob: bytes) -> tuple[Plan, str]:
     """The plan and its command, made once a worker, whose programs are then compiled once."""
     packed: _Packed = pickle.loads(blob)
-    here = results.versions()
-    if other := [name for name, version in packed.versions.items() if here.get(name) != version]:
-        raise RunError(
-            f"a Ray worker has another {', '.join(other)} than the machine that asks; install the same on every node."
-        )
+    if why := unlike(packed.versions):
+        raise RunError(why)
     suite = suites.suite(packed.suite)
     return plan_of(suite, packed.split, packed.contender, packed.options), packed.command
 
@@ -223,4 +131,4 @@ def _got(ray: Any, reference: Any, contender: str, group: Sequence[Run]) -> list
         ) from error
 
 
-__all__ = ["Played", "Spread", "Where", "opened"]
+__all__ = ["Played", "Spread", "over"]

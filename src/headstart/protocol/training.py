@@ -22,11 +22,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 
 from headstart import agents, results, suites
 from headstart.budget import Budget, Meter
 from headstart.errors import RunError, UsageError, unknown
+from headstart.hosts import cluster
+from headstart.hosts.cluster import Where
 from headstart.loops import checkpoint, either, jit
 from headstart.protocol import distributed, snapshots, tensorboard
 from headstart.protocol.evaluation import check_seed, contestant, score, unplayed
@@ -34,6 +35,7 @@ from headstart.protocol.interrupts import Interrupts
 from headstart.protocol.level_replay import LevelReplay, choosing
 from headstart.protocol.priors import Prior
 from headstart.protocol.priors import save as save_prior
+from headstart.protocol.progress import Progress, refuse_non_finite, summarise
 from headstart.results import Curve, Result
 from headstart.tasks import Role, Split, Suite
 from headstart.types import Agent
@@ -65,6 +67,12 @@ class TrainOptions:
     """prioritised level replay: play again the training tasks that surprise"""
     processes: distributed.Processes = field(default_factory=distributed.Processes)
     """one learner over several processes, or hosts"""
+    lanes_on: Where = "here"
+    """who steps the lanes of a foreign simulator: processes of this machine, or actors of a Ray cluster"""
+    ray_address: str | None = None
+    """of the cluster's head; None starts a Ray on this machine alone"""
+    ray_cpus: float = 1.0
+    """CPU cores, or part of one, for each worker that steps lanes on Ray"""
     run: Path | None = None
     """folder to keep the run in; None keeps nothing on disk"""
     resume: bool = False
@@ -79,16 +87,6 @@ class TrainOptions:
     """valid tasks the finished agent is scored on; None for a thousand, or all there are; 0 for none"""
     tensorboard: bool = False
     """also write TensorBoard events into the run folder (extra: tracking)"""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a chunk reports to whoever watches."""
-
-    steps: int
-    budget: int
-    episode_return: float
-    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -165,6 +163,7 @@ def _options(options: TrainOptions | None, chosen: dict[str, Any]) -> TrainOptio
 
 def _plan(options: TrainOptions, config: Any) -> _Plan:
     suite = suites.suite(options.suite)
+    cluster.check_lanes(suite, options.lanes_on, options.ray_cpus)
     agent = agents.entry(options.agent).build(suite.env.spec, config)
     if not agent.learns:
         raise UsageError(f"{options.agent} is a fixed rule and has nothing to train; evaluate it instead.")
@@ -201,7 +200,13 @@ def train(
     options = _options(options, chosen)
     distributed.join(options.processes, options.lanes)
     plan = _plan(options, agents.entry(options.agent).config if config is None else config)
-    spent = 0
+    with cluster.joined(options.ray_address, {"--lanes-on ray": options.lanes_on == "ray"}) as ray:
+        suite = cluster.lanes_on(ray, plan.suite, options.ray_cpus)
+        return _carried_out(dataclasses.replace(plan, suite=suite), watch, command)
+
+
+def _carried_out(plan: _Plan, watch: Callable[[Progress], None], command: str) -> Trained:
+    options, spent = plan.options, 0
     try:
         with Interrupts() as interrupts:
             carry, rows = _begin(plan)
@@ -248,8 +253,8 @@ def _advance(plan: _Plan, carry: jit.Carry, updates_made: int) -> tuple[jit.Carr
     meter.spend(updates * plan.steps_per_update)
     tasks = _block(plan, updates_made // plan.chunk)
     carry, log = either.chunk(plan.agent, plan.suite.env, tasks, carry, jr.key(options.seed), updates)
-    progress = _summarise(log, meter.spent, options.steps)
-    _refuse_non_finite(progress, carry, options.run)
+    progress = summarise(log, meter.spent, options.steps)
+    refuse_non_finite(progress, carry, options.run)
     return carry, progress
 
 
@@ -268,32 +273,6 @@ def _block(plan: _Plan, chunk: int) -> Any:
     played = plan.options.lanes + plan.chunk * plan.steps_per_update // plan.suite.env.spec.steps
     n = min(max(1 << (2 * played - 1).bit_length(), 1024), 16_384)
     return plan.split.block(jr.fold_in(jr.key(plan.options.task_seed), chunk), n)
-
-
-def _summarise(log: jit.Log, spent: int, budget: int) -> Progress:
-    log = jax.device_get(distributed.whole(log))
-    episodes = int(log.episodes.sum())
-    mean = float(log.returns.sum(dtype=np.float64)) / episodes if episodes else math.nan
-    if not np.all(np.isfinite(log.returns)):
-        mean = math.inf
-    metrics = {name: float(np.mean(value)) for name, value in sorted(log.metrics.items())}
-    return Progress(spent, budget, mean, metrics)
-
-
-def _refuse_non_finite(progress: Progress, carry: jit.Carry, run: Path | None) -> None:
-    bad = [name for name, value in progress.metrics.items() if not math.isfinite(value)]
-    if math.isinf(progress.episode_return):
-        bad.insert(0, "reward")
-    weights = [np.asarray(x) for x in jax.tree.leaves(carry.agent) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    if not bad and not all(np.all(np.isfinite(x)) for x in weights):
-        bad = ["weights"]
-    if bad:
-        saved = run is not None and checkpoint.latest(run / "checkpoints") is not None
-        kept = f"; the last good checkpoint is kept in {run}" if saved else ""
-        raise RunError(
-            f"training stopped at step {progress.steps}: {', '.join(bad)} became infinite or not a number{kept}; "
-            "try a smaller lr, or look for such rewards in the environment."
-        )
 
 
 def _interrupted(plan: _Plan, spent: int) -> RunError:

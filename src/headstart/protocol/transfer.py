@@ -19,13 +19,14 @@ from typing import Any
 from headstart import agents, suites
 from headstart.agents.fine_tuning import fine_tuned
 from headstart.errors import UsageError
-from headstart.protocol import choice, priors, training
+from headstart.hosts import cluster
+from headstart.hosts.cluster import Where
+from headstart.protocol import choice, fanout, priors, training
 from headstart.protocol.adaptation import Audience, Films, adapt
 from headstart.protocol.contenders import AdaptOptions, Contender, plan_of
 from headstart.protocol.evaluation import check_seed
 from headstart.protocol.expert import NAME as EXPERT
 from headstart.protocol.expert import expert, tapes
-from headstart.protocol.fanout import Where, opened
 from headstart.protocol.films import Footage
 from headstart.protocol.level_replay import LevelReplay
 from headstart.protocol.priors import Prior
@@ -85,10 +86,14 @@ class TransferOptions:
     """of joint training; adaptation's are 0, 1, …"""
     fanout: Where = "here"
     """who plays the runs: this process, or the tasks of a Ray cluster"""
+    lanes_on: Where = "here"
+    """who steps the lanes of foreign simulators for what is trained or played here: processes, or a Ray cluster's actors"""
     ray_address: str | None = None
     """of the cluster's head; None starts a Ray on this machine alone"""
     ray_gpus: float = 0.0
     """GPUs, or part of one, for each run that Ray plays"""
+    ray_cpus: float = 1.0
+    """CPU cores, or part of one, for each worker that steps lanes on Ray"""
     run: Path = Path("headstart-transfer")
     """folder that keeps priors and finished runs; what is there is not done again"""
 
@@ -135,13 +140,16 @@ def transfer(
     splits = [_check(o, entrant, how, configs, watch) for entrant in wanted]
     audience = Audience(watch.result, watch.film if o.film else None)
     found: list[Result] = []
-    with opened(o.fanout, o.ray_address, o.ray_gpus) as spread:
+    ours = {"--fanout ray": o.fanout == "ray", "--lanes-on ray": o.lanes_on == "ray"}
+    with cluster.joined(o.ray_address, ours) as ray:
+        spread = fanout.over(ray, o.ray_gpus) if o.fanout == "ray" else None
         for entrant, (suite, split) in zip(wanted, splits, strict=True):
+            suite = cluster.lanes_on(ray, suite, o.ray_cpus) if o.lanes_on == "ray" else suite
             if entrant.name == EXPERT:
                 found += expert(suite, split, o.budget, how.run, watch.result, command)
                 continue
             for size in o.train_tasks or (None,) if entrant.trained else (None,):
-                contender = _contender(o, entrant, size, configs, watch)
+                contender = _contender(o, suite, entrant, size, configs, watch)
                 found += adapt(suite, contender, how, split, audience, command, spread)
     return found
 
@@ -198,6 +206,7 @@ def _check(
 ) -> tuple[Suite, Split]:
     """The suite an entrant plays and the test tasks, once it is clear that nothing but training stands in its way."""
     suite = _suite(o, entrant)
+    cluster.check_lanes(suite, o.lanes_on, o.ray_cpus)
     split = suite.split("test", o.tasks)
     if o.film and watch.film is None:
         raise UsageError(
@@ -226,7 +235,12 @@ def _config(entrant: _Entrant, configs: dict[str, Any]) -> Any:
 
 
 def _contender(
-    o: TransferOptions, entrant: _Entrant, size: int | None, configs: dict[str, Any], watch: Watch
+    o: TransferOptions,
+    suite: Suite,
+    entrant: _Entrant,
+    size: int | None,
+    configs: dict[str, Any],
+    watch: Watch,
 ) -> Contender:
     """The entrant with its prior, trained on so many tasks and chosen if need be."""
     config = _config(entrant, configs)
@@ -235,7 +249,7 @@ def _contender(
     variant = "" if size is None else f"{size}-tasks"
     candidates = _train(o, entrant, size, config, watch)
     where = choice.Place(o.run, "-".join(filter(None, [entrant.learner, variant])))
-    ranked, notes = choice.choose(_suite(o, entrant), candidates, _how_to_choose(o, entrant, size), where)
+    ranked, notes = choice.choose(suite, candidates, _how_to_choose(o, entrant, size), where)
     return Contender(
         *(entrant.name, entrant.learner, config, ranked[0], entrant.frozen, notes), tuple(ranked[1:]), variant
     )
@@ -277,6 +291,9 @@ def _train(o: TransferOptions, entrant: _Entrant, size: int | None, config: Any,
         resume=(run / "config.json").exists(),
         snapshots=o.snapshots,
         evaluate_on=0,
+        lanes_on=o.lanes_on,
+        ray_address=o.ray_address if o.lanes_on == "ray" else None,
+        ray_cpus=o.ray_cpus,
     )
     training.train(wanted, config, lambda progress: watch.progress(name, progress))
     return [

@@ -17,8 +17,9 @@ from jaxtyping import PRNGKeyArray, PyTree
 from headstart.errors import UsageError
 from headstart.hosts import gymnasium_api as api
 from headstart.hosts import spaces
-from headstart.hosts.env import HostEnv, Simulators
-from headstart.hosts.processes import ProcessLanes, Program
+from headstart.hosts.env import HostEnv, Open, Simulators
+from headstart.hosts.lanes import Hire, Program, WorkerLanes
+from headstart.hosts.processes import Process
 from headstart.hosts.tasks import HostTask, Shelf, hold_out
 from headstart.tasks import Role, Suite
 from headstart.types import Spec
@@ -77,12 +78,15 @@ def foreign(
     stale: int = 0,
     ready: Callable[[tuple[dict[str, Any], ...]], None] = lambda _: None,
 ) -> Suite:
-    """A suite whose environment runs in worker processes; `ready(tasks)` refuses what cannot be played."""
+    """A suite whose environment is stepped by workers; `ready(tasks)` refuses what cannot be played."""
 
-    def opened(tasks: PyTree, n: int, first: int, pinned: bool) -> Simulators:
-        found = shelf.find(tasks)
-        ready(found)
-        return ProcessLanes(program, spec, found, n, first, pinned)
+    def by(hire: Hire) -> Open:
+        def opened(tasks: PyTree, n: int, first: int, pinned: bool) -> Simulators:
+            found = shelf.find(tasks)
+            ready(found)
+            return WorkerLanes(program, spec, found, n, first, pinned, hire)
+
+        return opened
 
     tables = shelf.tables
     whole = next(table.tasks for table in tables.values() if table.labels)
@@ -91,7 +95,7 @@ def foreign(
         row = jr.randint(key, (), 0, whole.digest.shape[0])
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[row], whole)
 
-    env = HostEnv(program.name, spec, opened, halves, stale, width=4 * program.per_worker)
+    env = HostEnv(program.name, spec, by(Process), halves, stale, 4 * program.per_worker, by)
     return Suite(name, env, sample, about=f"{about}; score: mean return of an episode", tables=tables)
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from headstart.errors import UsageError
 from headstart.hosts import retro as games
-from headstart.hosts.processes import Program
+from headstart.hosts.lanes import Program
 from headstart.hosts.tasks import Shelf, hold_out
 from headstart.suites._retro_sonic import TEST, TRAIN
 from headstart.suites.asgym import foreign

@@ -1,0 +1,166 @@
+"""Workers in actors of a Ray cluster: the same jobs as in processes, with messages in place of shared memory.
+
+    a step:  the lanes' actions  →  actor  →  what its lanes show and were paid      one message each way
+
+An actor is not restarted by Ray: one that is asked and is gone counts as a death, and the lanes hire another, which Ray
+places where there is room. Actors import this module, and not JAX.
+"""
+
+import contextlib
+import re
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from headstart import results
+from headstart.hosts.shared import Block
+from headstart.hosts.worker import PATIENCE, Answer, Crew, Job
+
+_PLACE = 60.0
+"""seconds within which Ray finds a place for a worker and starts it"""
+_TOLD = ("reward", "terminated", "truncated", "row", "busy")
+"""what an actor says of its lanes beside what they show"""
+
+Told = tuple[dict[str, np.ndarray], list[np.ndarray], list[np.ndarray]]
+"""Figures of each lane, what it shows, and what was seen last where an episode ended: those lanes only."""
+
+
+def unlike(versions: Mapping[str, str]) -> str:
+    """Why this node does not fit the machine that asks, whose `results.versions()` are given; "" if it does."""
+    here = results.versions()
+    other = ", ".join(name for name, version in versions.items() if here.get(name) != version)
+    text = "a Ray worker has another {} than the machine that asks; install the same on every node."
+    return text.format(other) if other else ""
+
+
+class Stepper:
+    """What an actor is: a crew with a memory of its own.
+
+    Args:
+      versions: of the machine that asks.
+      path: where that one finds modules; what lies in the same places here is found, too.
+    """
+
+    def __init__(self, job: Job, versions: Mapping[str, str], path: list[str]) -> None:
+        sys.path += [place for place in path if place not in sys.path]
+        self._unlike = unlike(versions)
+        self._crew = Crew(job)
+
+    def do(
+        self, command: str, numbers: tuple[int, ...], action: np.ndarray | None
+    ) -> tuple[Answer, Told | None]:
+        """Do what is asked, and tell how it went and what the lanes show."""
+        if self._unlike:
+            return ("refused", self._unlike), None
+        block = self._crew.block
+        if action is not None:
+            block["action"][...] = action
+        block["busy"][0] = 0.0
+        answer = self._crew.do(command, *numbers)
+        ended = block["terminated"] | block["truncated"]
+        final = [leaf[ended] for leaf in block.final]
+        return answer, ({name: block[name] for name in _TOLD}, block.obs, final)
+
+
+class Actor:
+    """A worker in an actor of a Ray cluster, seen from the run.
+
+    Args:
+      ray: the module, connected.
+      cpus: how many cores, or what part of one, it takes.
+    """
+
+    def __init__(self, ray: Any, cpus: float, job: Job, block: Block) -> None:
+        n = len(job.lanes)
+        own = replace(job, lanes=tuple(range(n)), worker=0, layout=replace(job.layout, n=n, workers=1))
+        remote = ray.remote(Stepper).options(num_cpus=cpus, max_restarts=0, max_task_retries=0)
+        self._ray, self._cpus, self._block = ray, cpus, block
+        self._lanes, self._worker = list(job.lanes), job.worker
+        self._actor = remote.remote(own, results.versions(), list(filter(None, sys.path)))
+        self._started = self._actor.__ray_ready__.remote()
+        self._until: float | None = time.monotonic() + _PLACE
+        self._asked: Any = None
+
+    def ask(self, command: str, *numbers: int) -> None:
+        """Tell it what to do next."""
+        action = self._block["action"][self._lanes] if command == "step" else None
+        self._asked = self._actor.do.remote(command, numbers, action)
+
+    def answer(self) -> Answer:
+        """How that went; what its lanes show is in the block by then."""
+        ray = self._ray
+        try:
+            if not self._placed():
+                return "stranded", self._why_not_placed()
+            answer, told = ray.get(self._asked, timeout=PATIENCE)
+        except ray.exceptions.GetTimeoutError:
+            return "died", f"it did not answer for {PATIENCE:.0f} s"
+        except ray.exceptions.RayError as error:
+            return "died", last_words(str(error))
+        if told is not None:
+            self._show(*told)
+        return answer
+
+    def _placed(self) -> bool:
+        """Whether Ray has found a place for it, for which it is waited."""
+        if self._until is not None:
+            left = max(self._until - time.monotonic(), 0.0)
+            if not self._ray.wait([self._started], timeout=left)[0]:
+                return False
+            self._until = None
+        return True
+
+    def _why_not_placed(self) -> str:
+        free, there = (
+            found.get("CPU", 0.0)
+            for found in (self._ray.available_resources(), self._ray.cluster_resources())
+        )
+        return (
+            f"the Ray cluster started no worker for lanes within {_PLACE:.0f} s: each takes {self._cpus:g} CPU, and "
+            f"{free:g} of {there:g} are free; add nodes, play fewer lanes, put more into a worker, or lower --ray-cpus."
+        )
+
+    def _show(self, figures: dict[str, np.ndarray], obs: list[np.ndarray], final: list[np.ndarray]) -> None:
+        """Write into the block what the actor has told."""
+        block, lanes = self._block, np.array(self._lanes)
+        block["busy"][self._worker] += figures.pop("busy")[0]
+        for name, values in figures.items():
+            block[name][lanes] = values
+        ended = lanes[figures["terminated"] | figures["truncated"]]
+        for where, leaf, last in zip(zip(block.obs, block.final, strict=True), obs, final, strict=True):
+            where[0][lanes] = leaf
+            where[1][ended] = last
+
+    def close(self) -> None:
+        """End it."""
+        with contextlib.suppress(Exception):  # it, or all of Ray, may be gone
+            if self._ray.is_initialized():  # or asking would start a Ray
+                self._ray.kill(self._actor)
+
+
+@dataclass(frozen=True)
+class Actors:
+    """Hires workers in actors of a Ray cluster: `ray` is the module, connected, `cpus` what each of them takes."""
+
+    ray: Any
+    cpus: float = 1.0
+
+    def __call__(self, job: Job, block: Block) -> Actor:
+        """Start one."""
+        return Actor(self.ray, self.cpus, job, block)
+
+
+def last_words(said: str) -> str:
+    """What ended an actor, out of what Ray says of it.
+
+    >>> last_words("The actor died. Worker exit detail: Worker exits with an exit code 4.")
+    'Worker exits with an exit code 4'
+    """
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", said).split())
+    for mark in ("Worker exit detail: ", "The actor died because of an error raised in its creation task, "):
+        text = text.partition(mark)[2] or text
+    return text.partition(" Some common causes")[0][-200:].rstrip(".")

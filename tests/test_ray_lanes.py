@@ -1,0 +1,322 @@
+"""Lanes in actors of a Ray cluster: the steps are those of processes, and a worker that dies is replaced."""
+
+import dataclasses
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import headstart as hs
+from headstart.agents.ppo import PPOConfig
+from headstart.errors import RunError, UsageError
+from headstart.hosts import actors, cluster
+from headstart.hosts.actors import Actor, Actors, Stepper, last_words
+from headstart.hosts.lanes import Hire, Program, WorkerLanes
+from headstart.hosts.processes import Process
+from headstart.hosts.shared import Layout
+from headstart.hosts.worker import Job
+from headstart.nets.actor_critic import NetworkConfig
+from headstart.suites import suite
+from headstart.types import Box, Discrete, Spec, TimeStep
+
+MODULE = '''
+import os, sys
+import gymnasium as gym
+import numpy as np
+
+
+class Toy(gym.Env):
+    """Shows (steps taken, luck drawn every step, the task's kind); ends by luck; `fault` says what goes wrong."""
+
+    observation_space = gym.spaces.Dict(
+        {"t": gym.spaces.Box(0, 99, (2,), np.float64), "kind": gym.spaces.Discrete(9)}
+    )
+    action_space = gym.spaces.Discrete(3, start=1)
+
+    def __init__(self, kind=0, fault=""):
+        self.kind, self.fault = kind, fault
+
+    def seen(self):
+        return {"kind": self.kind, "t": np.array([self.t, self.np_random.random()])}
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.kind = (options or {}).get("kind", self.kind)
+        self.t = 0
+        return self.seen(), {"pid": os.getpid()}
+
+    def step(self, action):
+        self.t += 1
+        if self.fault == "raise" and self.t == 2:
+            raise ValueError("the ball is gone")
+        if self.fault == "exit" and self.t == 2:
+            os._exit(3)
+        if self.fault == "four":
+            return self.seen(), 0.0, False, {}
+        pay = float(action) * self.np_random.random()
+        return self.seen(), pay, bool(self.np_random.random() < 0.1), False, {}
+'''
+SPEC = Spec({"kind": Discrete(9), "t": Box((2,), 0.0, 99.0)}, Discrete(3), 12, truncates=True)
+LEAVES = (((), "int32"), ((2,), "float32"))
+KINDS = tuple({"kind": kind} for kind in range(4))
+noisy = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
+pytestmark = noisy
+
+
+PATIENT = {
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "180",
+    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_worker_register_timeout_seconds": "180",
+}
+"""a busy machine needs longer to start a node than Ray would wait"""
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("toys")
+    (folder / "raytoys.py").write_text(MODULE)
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="module")
+def ray(toys: Path) -> Iterator[Any]:
+    """A Ray of our own, as a command starts one, of four cores whatever this machine has."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in PATIENT.items():
+            patch.setenv(name, value)
+        import ray as module
+
+        init = module.init
+        patch.setattr(
+            module, "init", lambda **options: init(**options, num_cpus=4, object_store_memory=80_000_000)
+        )
+        with cluster.joined(None, {"--lanes-on ray": True}) as found:
+            yield found
+
+
+def lanes(
+    hire: Hire,
+    tasks: tuple[dict[str, Any], ...] = KINDS,
+    by: str = "make",
+    pinned: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Three lanes in two workers, closed at the context's end."""
+    program = Program("raytoys:Toy", "raytoys:Toy", kwargs, by, LEAVES, per_worker=2)
+    return closing(WorkerLanes(program, SPEC, tasks, 3, 5, pinned, hire))
+
+
+def same(a: TimeStep, b: TimeStep) -> bool:
+    """To the last bit, and of the same types."""
+    pairs = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    return all(x.dtype == y.dtype and np.array_equal(x, y) for x, y in pairs)
+
+
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("by", "pinned"),
+    [
+        ("make", False),
+        ("reset", True),
+        pytest.param("make", True, marks=slow),
+        pytest.param("reset", False, marks=slow),
+    ],
+)
+def test_the_steps_are_those_of_processes(ray: Any, by: str, pinned: bool) -> None:
+    actions = np.random.default_rng(7).integers(0, 3, (150, 3)).astype(np.int32)
+    with lanes(Process, by=by, pinned=pinned) as near, lanes(Actors(ray), by=by, pinned=pinned) as far:
+        ended, rows = 0, set[int]()
+        for seed in (3, 4):
+            assert same(near.reset(seed), far.reset(seed))
+            for action in actions:
+                here, there = near.step(action), far.step(action)
+                assert same(here, there)
+                assert np.array_equal(near.rows, far.rows)
+                ended, rows = ended + int(here.first.sum()), rows | set(near.rows.tolist())
+        assert ended > 60
+        assert rows == ({5 % 4, 6 % 4, 7 % 4} if pinned else {0, 1, 2, 3})
+        assert far.busy > 0
+        assert far.deaths == near.deaths == 0
+
+
+def pid(opened: WorkerLanes, post: int) -> int:
+    """The process of an actor."""
+    import ray as module
+
+    worker = opened._posts[post].worker
+    assert isinstance(worker, Actor)
+    return module.get(worker._actor.__ray_call__.remote(lambda _: os.getpid()))
+
+
+def test_an_actor_that_is_killed_is_replaced_and_its_episodes_are_truncated(ray: Any) -> None:
+    with lanes(Actors(ray), by="reset") as opened, lanes(Process, by="reset") as twin:
+        before, action = opened.reset(0), np.zeros(3, np.int32)
+        twin.reset(0)
+        os.kill(pid(opened, 0), signal.SIGKILL)
+        now, other = opened.step(action), twin.step(action)
+        assert opened.deaths == 1
+        assert now.first.tolist()[:2] == [True, True]
+        assert now.discount.tolist()[:2] == [1.0, 1.0], "truncated, not terminated"
+        assert not now.reward[:2].any()
+        np.testing.assert_array_equal(now.final_obs["t"][:2], before.obs["t"][:2])
+        assert now.obs["t"][:2, 0].tolist() == [0.0, 0.0]
+        assert not set(now.obs["t"][:2, 1]) & set(before.obs["t"][:2, 1]), "another attempt has other luck"
+        assert now.reward[2] == other.reward[2], "the other worker's lane goes on"
+        for _ in range(30):
+            now, other = opened.step(action), twin.step(action)
+            assert now.obs["t"][2, 1] == other.obs["t"][2, 1]
+        assert opened.deaths == 1
+
+
+@slow
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("raise", r"died 3 times .* an episode: ValueError: the ball is gone \(raytoys.py:\d+\)\.$"),
+        ("exit", r"died 3 times .* an episode: Worker unexpectedly exits .*\.$"),
+        ("four", r"breaks Gymnasium's interface: step\(\) returned 4 values \(the old gym's\)"),
+    ],
+)
+def test_what_ends_a_run_is_told_in_the_workers_own_words(ray: Any, fault: str, message: str) -> None:
+    with lanes(Actors(ray), fault=fault) as opened, pytest.raises(RunError, match=message) as error:
+        push(opened, 6)
+    assert "\n" not in str(error.value)
+
+
+def push(opened: WorkerLanes, steps: int) -> None:
+    opened.reset(0)
+    for _ in range(steps):
+        opened.step(np.zeros(3, np.int32))
+
+
+@slow
+def test_what_cannot_be_made_there_is_refused_at_once(ray: Any) -> None:
+    with (
+        lanes(Actors(ray), tasks=({"colour": "red"},)) as opened,
+        pytest.raises(UsageError, match="cannot be made with colour"),
+    ):
+        opened.reset(0)
+
+
+def test_a_cluster_without_a_free_core_is_told_and_not_waited_for(
+    ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors, "_PLACE", 1.0)
+    begun = time.monotonic()
+    with lanes(Actors(ray, 4.0)) as opened, pytest.raises(RunError, match="started no worker") as error:
+        opened.reset(0)  # the first of the two takes all there is
+    assert re.search(r"each takes 4 CPU, and [04] of 4 are free", str(error.value))
+    assert time.monotonic() - begun < 20.0
+
+
+@slow
+def test_closing_ends_the_actors_and_frees_their_cores(ray: Any) -> None:
+    with lanes(Actors(ray, 0.5)) as opened:
+        opened.reset(0)
+        process = pid(opened, 0)
+    opened.close()  # twice does no harm
+    end = time.monotonic() + 20
+    while (alive(process) or ray.available_resources().get("CPU") != 4.0) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive(process)
+    assert ray.available_resources()["CPU"] == 4.0
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+SMALL = PPOConfig(NetworkConfig(torso=(4,)), unroll=8, epochs=1, minibatches=1)
+
+
+def test_training_goes_on_when_an_actor_is_killed(ray: Any, toys: Path) -> None:
+    """The whole way through `train`, the second chunk without the worker that the first had."""
+    killed: list[int] = []
+
+    def watch(progress: Any) -> None:
+        if not killed:
+            (found,) = [one for one in stepping() if one != os.getpid()][:1]
+            killed.append(found)
+            os.kill(found, signal.SIGKILL)
+
+    options: dict[str, Any] = {
+        "suite": "asgym:env=raytoys:Toy,per_worker=2",
+        "agent": "ppo",
+        "steps": 128,
+        "lanes": 4,
+    }
+    trained = hs.train(
+        config=SMALL, watch=watch, chunks=4, evaluate_on=0, lanes_on="ray", ray_cpus=0.5, **options
+    )
+    assert trained.result.facts["deaths"] == 1
+    assert trained.result.spent == 128
+    assert trained.result.suite == "asgym-v0:env=raytoys:Toy,per_worker=2", (
+        "where lanes are stepped is not told"
+    )
+
+
+def stepping() -> list[int]:
+    """Processes of actors that step lanes."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"ray::Stepper"):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return [one for one in found if alive(one)]
+
+
+def test_a_node_of_another_version_refuses(tmp_path: Path) -> None:
+    layout = Layout(LEAVES, ((), "int32"), 1, 1)
+    job = Job("raytoys:Toy", {}, ({},), "make", 9, (0,), (0,), False, 0, layout)
+    stepper = Stepper(job, hs.results.versions() | {"numpy": "1.0"}, [])
+    answer, told = stepper.do("reset", (0, 0), None)
+    assert answer == (
+        "refused",
+        "a Ray worker has another numpy than the machine that asks; install the same on every node.",
+    )
+    assert told is None
+
+
+def test_lanes_that_nobody_else_steps_are_refused() -> None:
+    with pytest.raises(UsageError, match="suite bandit-v0 is a compiled program on the device"):
+        cluster.check_lanes(suite("bandit"), "ray", 1.0)
+    env: Any = dataclasses.replace(suite("asgym").env, name="procgen coinrun", by=None)
+    threads = dataclasses.replace(suite("asgym"), env=env)
+    with pytest.raises(UsageError, match="procgen coinrun is stepped by threads of this process"):
+        cluster.check_lanes(threads, "ray", 1.0)
+    for cpus in (-1.0, 1.5):
+        with pytest.raises(UsageError, match="ray_cpus is a part of 1, or a whole number of cores"):
+            cluster.check_lanes(suite("asgym"), "ray", cpus)
+    cluster.check_lanes(suite("asgym"), "ray", 0.25)
+    cluster.check_lanes(suite("bandit"), "here", 1.0)
+
+
+def test_last_words_are_short() -> None:
+    said = (
+        "The actor died because of an error raised in its creation task, \x1b[36mray::Stepper.__init__()\x1b[39m\n"
+        "  File ...\nModuleNotFoundError: No module named 'headstart'"
+    )
+    assert last_words(said).endswith("ModuleNotFoundError: No module named 'headstart'")
+    assert "\x1b" not in last_words(said)
+    killed = "ip: 1.2.3.4 Worker exit detail: It was killed. Some common causes include: (1) the moon."
+    assert last_words(killed) == "It was killed"
