@@ -151,7 +151,7 @@ def test_doctor_says_how_to_install_what_is_missing(call: Call, monkeypatch: pyt
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else real(name))
     monkeypatch.setitem(doctor.EXTRAS, "tracking", ("json",))
     extras = json.loads(call("doctor", "--json").out)["extras"]
-    assert list(extras) == ["contest", "procgen", "ray", "retro", "tracking"]
+    assert list(extras) == ["contest", "postgres", "procgen", "ray", "retro", "tracking"]
     assert extras["procgen"] == "pip install 'headstart[procgen]'"
     assert extras["ray"] == "pip install 'headstart[ray]'"
     assert extras["tracking"] == "installed"

@@ -1,5 +1,6 @@
 """Users and the queue of evaluations, on SQLite and on a PostgreSQL server of our own."""
 
+import importlib.util
 import math
 import os
 import shutil
@@ -44,7 +45,7 @@ def answers(url: str) -> bool:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of a PostgreSQL server that is ours alone: in a folder of its own, by a socket there, no network."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'psycopg[binary]'")
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'headstart[postgres]'")
     programs = initdb()
     if programs is None:
         pytest.skip("PostgreSQL is not installed on this machine")
@@ -356,7 +357,10 @@ def test_a_reader_sees_one_moment(store: Store) -> None:
 
 
 def test_a_database_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
-    for wrong, word in (("mysql://a/b", "cannot be used"), ("no address", "cannot be used")):
+    wrongs = [("mysql://a/b", "cannot be used"), ("no address", "cannot be used")]
+    if importlib.util.find_spec("psycopg") is None:
+        wrongs.append(("postgresql+psycopg://a/b", r"headstart\[postgres\]"))
+    for wrong, word in wrongs:
         with pytest.raises(UsageError, match=word):
             Database(tmp_path, wrong)
     (tmp_path / "contest.sqlite").write_text("this is no database at all" * 99)

@@ -25,6 +25,7 @@ class DoctorOptions:
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "contest": ("httpx", "msgpack", "python_multipart", "sqlalchemy", "starlette", "uvicorn"),
+    "postgres": ("psycopg",),
     "procgen": ("envpool", "PyQt5"),
     "ray": ("ray",),
     "retro": ("stable_retro",),

@@ -34,7 +34,10 @@ def _engine(url: str) -> sa.Engine:
             url, pool_size=8, max_overflow=24, pool_pre_ping=not url.startswith("sqlite")
         )
     except (ArgumentError, ImportError) as error:
-        raise UsageError(f"the database {url.partition(':')[0]}:… cannot be used ({error}).") from None
+        kind = url.partition(":")[0]
+        if kind == "postgresql+psycopg" and isinstance(error, ImportError):
+            raise UsageError("PostgreSQL needs psycopg: pip install 'headstart[postgres]'.") from None
+        raise UsageError(f"the database {kind}:… cannot be used ({error}).") from None
     if engine.dialect.name not in ("sqlite", "postgresql"):
         raise UsageError(f"the database is SQLite or PostgreSQL, not {engine.dialect.name}.")
     (_as_sqlite if engine.dialect.name == "sqlite" else _as_postgresql)(engine)
