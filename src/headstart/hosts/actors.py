@@ -2,11 +2,14 @@
 
     a step:  the lanes' actions  →  actor  →  what its lanes show and were paid      one message each way
 
+An answer is several of Ray's objects, each of which is small enough to be in the message where a lane's observation is.
 An actor is not restarted by Ray: one that is asked and is gone counts as a death, and the lanes hire another, which Ray
 places where there is room. Actors import this module, and not JAX.
 """
 
 import contextlib
+import itertools
+import math
 import re
 import sys
 import time
@@ -25,8 +28,11 @@ _PLACE = 60.0
 _TOLD = ("reward", "terminated", "truncated", "row", "busy")
 """what an actor says of its lanes beside what they show"""
 
-Told = tuple[dict[str, np.ndarray], list[np.ndarray], list[np.ndarray]]
-"""Figures of each lane, what it shows, and what was seen last where an episode ended: those lanes only."""
+_DIRECT = 90_000
+"""bytes that surely travel with an answer: beyond 100 000 Ray lays an object into a store, from where it is fetched"""
+
+Told = tuple[Answer, dict[str, np.ndarray], list[np.ndarray]]
+"""How it went, figures of each lane, and what was seen last where an episode ended: those lanes only."""
 
 
 def unlike(versions: Mapping[str, str]) -> str:
@@ -51,19 +57,27 @@ class Stepper:
         self._crew = Crew(job)
 
     def do(
-        self, command: str, numbers: tuple[int, ...], action: np.ndarray | None
-    ) -> tuple[Answer, Told | None]:
-        """Do what is asked, and tell how it went and what the lanes show."""
-        if self._unlike:
-            return ("refused", self._unlike), None
+        self, command: str, numbers: tuple[int, ...], action: np.ndarray | None, parts: int
+    ) -> tuple[Told, *tuple[list[np.ndarray], ...]]:
+        """Do what is asked; tell how it went, and in so many parts what the lanes show."""
         block = self._crew.block
         if action is not None:
             block["action"][...] = action
         block["busy"][0] = 0.0
-        answer = self._crew.do(command, *numbers)
+        answer = ("refused", self._unlike) if self._unlike else self._crew.do(command, *numbers)
         ended = block["terminated"] | block["truncated"]
-        final = [leaf[ended] for leaf in block.final]
-        return answer, ({name: block[name] for name in _TOLD}, block.obs, final)
+        told = (answer, {name: block[name] for name in _TOLD}, [leaf[ended] for leaf in block.final])
+        return told, *([leaf[part] for leaf in block.obs] for part in slices(len(ended), parts))
+
+
+def slices(n: int, parts: int) -> list[slice]:
+    """`n` lanes in so many runs of about equal length.
+
+    >>> slices(5, 2)
+    [slice(0, 2, None), slice(2, 5, None)]
+    """
+    edges = [n * i // parts for i in range(parts + 1)]
+    return [slice(low, high) for low, high in itertools.pairwise(edges)]
 
 
 class Actor:
@@ -79,7 +93,9 @@ class Actor:
         own = replace(job, lanes=tuple(range(n)), worker=0, layout=replace(job.layout, n=n, workers=1))
         remote = ray.remote(Stepper).options(num_cpus=cpus, max_restarts=0, max_task_retries=0)
         self._ray, self._cpus, self._block = ray, cpus, block
-        self._lanes, self._worker = list(job.lanes), job.worker
+        self._lanes, self._worker = np.array(job.lanes), job.worker
+        each = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in job.layout.obs)
+        self._parts = math.ceil(n / (_DIRECT // each)) if 0 < each <= _DIRECT else 1
         self._actor = remote.remote(own, results.versions(), list(filter(None, sys.path)))
         self._started = self._actor.__ray_ready__.remote()
         self._until: float | None = time.monotonic() + _PLACE
@@ -88,7 +104,8 @@ class Actor:
     def ask(self, command: str, *numbers: int) -> None:
         """Tell it what to do next."""
         action = self._block["action"][self._lanes] if command == "step" else None
-        self._asked = self._actor.do.remote(command, numbers, action)
+        do = self._actor.do.options(num_returns=1 + self._parts)
+        self._asked = do.remote(command, numbers, action, self._parts)
 
     def answer(self) -> Answer:
         """How that went; what its lanes show is in the block by then."""
@@ -96,13 +113,13 @@ class Actor:
         try:
             if not self._placed():
                 return "stranded", self._why_not_placed()
-            answer, told = ray.get(self._asked, timeout=PATIENCE)
+            told, *obs = ray.get(self._asked, timeout=PATIENCE)
         except ray.exceptions.GetTimeoutError:
             return "died", f"it did not answer for {PATIENCE:.0f} s"
         except ray.exceptions.RayError as error:
             return "died", last_words(str(error))
-        if told is not None:
-            self._show(*told)
+        answer, figures, final = told
+        self._show(figures, obs, final)
         return answer
 
     def _placed(self) -> bool:
@@ -124,16 +141,20 @@ class Actor:
             f"{free:g} of {there:g} are free; add nodes, play fewer lanes, put more into a worker, or lower --ray-cpus."
         )
 
-    def _show(self, figures: dict[str, np.ndarray], obs: list[np.ndarray], final: list[np.ndarray]) -> None:
+    def _show(
+        self, figures: dict[str, np.ndarray], obs: list[list[np.ndarray]], final: list[np.ndarray]
+    ) -> None:
         """Write into the block what the actor has told."""
-        block, lanes = self._block, np.array(self._lanes)
+        block, lanes = self._block, self._lanes
         block["busy"][self._worker] += figures.pop("busy")[0]
         for name, values in figures.items():
             block[name][lanes] = values
+        for part, leaves in zip(slices(len(lanes), self._parts), obs, strict=True):
+            for where, leaf in zip(block.obs, leaves, strict=True):
+                where[lanes[part]] = leaf
         ended = lanes[figures["terminated"] | figures["truncated"]]
-        for where, leaf, last in zip(zip(block.obs, block.final, strict=True), obs, final, strict=True):
-            where[0][lanes] = leaf
-            where[1][ended] = last
+        for where, leaf in zip(block.final, final, strict=True):
+            where[ended] = leaf
 
     def close(self) -> None:
         """End it."""

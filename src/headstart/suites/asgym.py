@@ -6,6 +6,7 @@ A task is a dictionary in a JSON file: keyword arguments of the environment (`by
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from headstart.errors import UsageError
 from headstart.hosts import gymnasium_api as api
 from headstart.hosts import spaces
-from headstart.hosts.env import HostEnv, Open, Simulators
+from headstart.hosts.env import HostEnv, Simulators
 from headstart.hosts.lanes import Hire, Program, WorkerLanes
 from headstart.hosts.processes import Process
 from headstart.hosts.tasks import HostTask, Shelf, hold_out
@@ -80,13 +81,10 @@ def foreign(
 ) -> Suite:
     """A suite whose environment is stepped by workers; `ready(tasks)` refuses what cannot be played."""
 
-    def by(hire: Hire) -> Open:
-        def opened(tasks: PyTree, n: int, first: int, pinned: bool) -> Simulators:
-            found = shelf.find(tasks)
-            ready(found)
-            return WorkerLanes(program, spec, found, n, first, pinned, hire)
-
-        return opened
+    def opened(hire: Hire, tasks: PyTree, n: int, first: int, pinned: bool) -> Simulators:
+        found = shelf.find(tasks)
+        ready(found)
+        return WorkerLanes(program, spec, found, n, first, pinned, hire)
 
     tables = shelf.tables
     whole = next(table.tasks for table in tables.values() if table.labels)
@@ -95,7 +93,8 @@ def foreign(
         row = jr.randint(key, (), 0, whole.digest.shape[0])
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[row], whole)
 
-    env = HostEnv(program.name, spec, by(Process), halves, stale, 4 * program.per_worker, by)
+    pace = (halves, stale, 4 * program.per_worker)
+    env = HostEnv(program.name, spec, partial(opened, Process), *pace, by=lambda hire: partial(opened, hire))
     return Suite(name, env, sample, about=f"{about}; score: mean return of an episode", tables=tables)
 
 
