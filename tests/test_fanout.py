@@ -19,7 +19,7 @@ from headstart.agents.ppo import PPOConfig
 from headstart.errors import RunError, UsageError
 from headstart.hosts import cluster
 from headstart.nets.actor_critic import NetworkConfig
-from headstart.protocol import fanout, transfer
+from headstart.protocol import fanout, training, transfer
 from headstart.protocol.adaptation import adapt
 from headstart.protocol.contenders import AdaptOptions, Contender, Plan, Run, plan_of
 from headstart.results import Result
@@ -270,9 +270,9 @@ class Nodes:
     def add(self) -> Any:
         return self.cluster.add_node(num_cpus=1, **self._own())
 
-    def kill(self) -> None:
-        """A node process and its workers, at once."""
-        self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
+    def kill(self, first: bool = False) -> None:
+        """A node process and its workers, at once: the last, or the first."""
+        self.cluster.remove_node(self.nodes.pop(0 if first else -1), allow_graceful=False)
 
 
 _PATIENT = {
@@ -341,3 +341,33 @@ def test_a_node_is_killed_in_the_middle_and_the_table_is_complete_and_identical(
     assert len(found) == len(seen) == 24
     assert same(found, alone)
     assert len(list((tmp_path / "ray" / "runs").rglob("*.result.json"))) == 24
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore:os.fork:RuntimeWarning"
+)
+def test_a_node_is_killed_in_the_middle_and_its_lanes_go_on_elsewhere(nodes: Nodes) -> None:
+    """Two workers on a node each; the one whose node is lost is replaced on a node that joined meanwhile."""
+    seen: list[int] = []
+
+    def watch(progress: training.Progress) -> None:
+        seen.append(progress.steps)
+        if len(seen) == 2:
+            nodes.nodes.append(nodes.add())
+            nodes.kill(first=True)
+
+    trained = training.train(
+        suite="asgym:CartPole-v1",
+        agent="ppo",
+        config=PPOConfig(NetworkConfig(torso=(4,)), unroll=8, epochs=1, minibatches=1),
+        steps=8 * 64,
+        lanes=8,
+        chunks=4,
+        evaluate_on=0,
+        lanes_on="ray",
+        ray_address=nodes.cluster.address,
+        watch=watch,
+    )
+    assert seen == [128, 256, 384, 512]
+    assert trained.result.facts["deaths"] == 1

@@ -168,7 +168,9 @@ def pid(opened: WorkerLanes, post: int) -> int:
     return module.get(worker._actor.__ray_call__.remote(lambda _: os.getpid()))
 
 
-def test_an_actor_that_is_killed_is_replaced_and_its_episodes_are_truncated(ray: Any) -> None:
+def test_an_actor_that_is_killed_is_replaced_and_its_episodes_are_truncated(
+    ray: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     with lanes(Actors(ray), by="reset") as opened, lanes(Process, by="reset") as twin:
         before, action = opened.reset(0), np.zeros(3, np.int32)
         twin.reset(0)
@@ -186,6 +188,7 @@ def test_an_actor_that_is_killed_is_replaced_and_its_episodes_are_truncated(ray:
             now, other = opened.step(action), twin.step(action)
             assert now.obs["t"][2, 1] == other.obs["t"][2, 1]
         assert opened.deaths == 1
+    assert capfd.readouterr() == ("", ""), "Ray does not print of it between a command's results"
 
 
 @slow

@@ -4,6 +4,7 @@ Nothing here phones home: usage statistics are off, and a Ray of our own has no 
 """
 
 import contextlib
+import importlib
 import importlib.util
 import logging
 import os
@@ -60,8 +61,7 @@ def _connected(address: str | None) -> Generator[Any]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is not None:
         knock(address)
-    import ray
-
+    ray: Any = importlib.import_module("ray")
     if ray.is_initialized():
         yield ray
         return
@@ -77,19 +77,13 @@ def _connected(address: str | None) -> Generator[Any]:
         SystemExit,
     ) as error:  # whatever Ray raises, and how it ends a process that waited in vain
         _refuse(address, error)
-    _hush()
+    ray._private.worker._worker_logs_enabled = (
+        False  # a worker's death is the asker's to tell, not for stdout
+    )
     try:
         yield ray
     finally:
         ray.shutdown()
-
-
-def _hush() -> None:
-    """Keep Ray from printing that a worker died among the command's results: who asks the worker notices."""
-    with contextlib.suppress(ImportError, AttributeError):  # no part of Ray's interface
-        from ray._private.ray_logging import global_worker_stdstream_dispatcher
-
-        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
 
 
 def _refuse(address: str | None, error: BaseException) -> NoReturn:
