@@ -1,6 +1,7 @@
 """Lanes in actors of a Ray cluster: the steps are those of processes, and a worker that dies is replaced."""
 
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -59,6 +60,7 @@ class Toy(gym.Env):
         if self.fault == "raise" and self.t == 2:
             raise ValueError("the ball is gone")
         if self.fault == "exit" and self.t == 2:
+            print("out of cheese", file=sys.stderr, flush=True)
             os._exit(3)
         if self.fault == "four":
             return self.seen(), 0.0, False, {}
@@ -196,7 +198,7 @@ def test_an_actor_that_is_killed_is_replaced_and_its_episodes_are_truncated(
     ("fault", "message"),
     [
         ("raise", r"died 3 times .* an episode: ValueError: the ball is gone \(raytoys.py:\d+\)\.$"),
-        ("exit", r"died 3 times .* an episode: Worker unexpectedly exits .*\.$"),
+        ("exit", r"died 3 times .* an episode: Worker unexpectedly exits .*; it last said: out of cheese\.$"),
         ("four", r"breaks Gymnasium's interface: step\(\) returned 4 values \(the old gym's\)"),
     ],
 )
@@ -243,6 +245,12 @@ def test_closing_ends_the_actors_and_frees_their_cores(ray: Any) -> None:
         time.sleep(0.05)
     assert not alive(process)
     assert ray.available_resources()["CPU"] == 4.0
+
+
+def test_the_last_words_are_the_last_line_of_the_workers_own(tmp_path: Path) -> None:
+    (tmp_path / "err").write_text(":job_id:01\nfirst\nout of cheese\n\n:actor_name:Stepper\n")
+    assert actors.said_last(str(tmp_path / "err")) == "out of cheese"
+    assert actors.said_last(str(tmp_path / "none")) == ""
 
 
 def alive(process: int) -> bool:
@@ -327,3 +335,32 @@ def test_last_words_are_short() -> None:
     assert "\x1b" not in last_words(said)
     killed = "ip: 1.2.3.4 Worker exit detail: It was killed. Some common causes include: (1) the moon."
     assert last_words(killed) == "It was killed"
+
+
+@slow
+def test_a_transfer_is_the_same_wherever_its_lanes_are_stepped(ray: Any, toys: Path, tmp_path: Path) -> None:
+    """Joint training, the choice of a prior, adaptation: all of it on lanes in actors, and to the same bits."""
+    del ray
+    (toys / "train.json").write_text(json.dumps(KINDS[:3]))
+    (toys / "valid.json").write_text(json.dumps([{"kind": 5}]))
+    (toys / "test.json").write_text(json.dumps([{"kind": 4}]))
+    files = ",".join(f"{role}={toys / role}.json" for role in ("train", "valid", "test"))
+    options = hs.TransferOptions(
+        suite=f"asgym:env=raytoys:Toy,horizon=12,{files}",
+        agents=("ppo-joint",),
+        budget=128,
+        seeds=1,
+        lanes=4,
+        train_steps=128,
+        train_lanes=4,
+        snapshots=2,
+        choose_tasks=1,
+        choose_budget=64,
+        run=tmp_path / "here",
+    )
+    far = dataclasses.replace(options, run=tmp_path / "there", lanes_on="ray", ray_cpus=0.5)
+    here, there = (hs.transfer(one, configs={"ppo": SMALL}) for one in (options, far))
+    assert [r.facts["task"] for r in there] == ["kind=4"]
+    assert [r.scores for r in here] == [r.scores for r in there]
+    assert [repr(r.curve) for r in here] == [repr(r.curve) for r in there]  # nan where no episode ended
+    assert [r.suite for r in here] == [r.suite for r in there]

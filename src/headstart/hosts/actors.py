@@ -8,8 +8,10 @@ places where there is room. Actors import this module, and not JAX.
 """
 
 import contextlib
+import importlib
 import itertools
 import math
+import os
 import re
 import sys
 import time
@@ -25,6 +27,8 @@ from headstart.hosts.worker import PATIENCE, Answer, Crew, Job
 
 _PLACE = 60.0
 """seconds within which Ray finds a place for a worker and starts it"""
+_WORDS = 5.0
+"""seconds for which the last words of a worker that died are looked for"""
 _TOLD = ("reward", "terminated", "truncated", "row", "busy")
 """what an actor says of its lanes beside what they show"""
 
@@ -56,6 +60,14 @@ class Stepper:
         self._unlike = unlike(versions)
         self._crew = Crew(job)
 
+    def home(self) -> tuple[str, str]:
+        """The node this is, and the file there that holds what is printed as an error."""
+        node = importlib.import_module("ray").get_runtime_context().get_node_id()
+        try:
+            return node, os.readlink("/proc/self/fd/2")
+        except OSError:
+            return node, ""
+
     def do(
         self, command: str, numbers: tuple[int, ...], action: np.ndarray | None, parts: int
     ) -> tuple[Told, *tuple[list[np.ndarray], ...]]:
@@ -68,6 +80,14 @@ class Stepper:
         ended = block["terminated"] | block["truncated"]
         told = (answer, {name: block[name] for name in _TOLD}, [leaf[ended] for leaf in block.final])
         return told, *([leaf[part] for leaf in block.obs] for part in slices(len(ended), parts))
+
+
+def said_last(file: str) -> str:
+    """The last line of what a worker printed, without what Ray notes there of itself."""
+    with contextlib.suppress(OSError), open(file, errors="replace") as lines:
+        words = [line.strip() for line in lines]
+        return next((line for line in reversed(words) if line and not line.startswith(":")), "")
+    return ""
 
 
 def slices(n: int, parts: int) -> list[slice]:
@@ -97,7 +117,8 @@ class Actor:
         each = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in job.layout.obs)
         self._parts = math.ceil(n / (_DIRECT // each)) if 0 < each <= _DIRECT else 1
         self._actor = remote.remote(own, results.versions(), list(filter(None, sys.path)))
-        self._started = self._actor.__ray_ready__.remote()
+        self._started = self._actor.home.remote()
+        self._home = ("", "")
         self._until: float | None = time.monotonic() + _PLACE
         self._asked: Any = None
 
@@ -117,7 +138,7 @@ class Actor:
         except ray.exceptions.GetTimeoutError:
             return "died", f"it did not answer for {PATIENCE:.0f} s"
         except ray.exceptions.RayError as error:
-            return "died", last_words(str(error))
+            return "died", last_words(str(error)) + self._said_last()
         answer, figures, final = told
         self._show(figures, obs, final)
         return answer
@@ -129,7 +150,22 @@ class Actor:
             if not self._ray.wait([self._started], timeout=left)[0]:
                 return False
             self._until = None
+            self._home = self._ray.get(self._started)
         return True
+
+    def _said_last(self) -> str:
+        """What it printed last, which a task on its node looks up, if that is still there."""
+        node, file = self._home
+        if not file:
+            return ""
+        strategies = importlib.import_module("ray.util.scheduling_strategies")
+        there = strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+        ask = self._ray.remote(said_last).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+        try:
+            words = self._ray.get(ask.remote(file), timeout=_WORDS)
+        except self._ray.exceptions.RayError:
+            return ""
+        return f"; it last said: {words}" if words else ""
 
     def _why_not_placed(self) -> str:
         free, there = (
