@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pickle
 import re
 import signal
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 import headstart as hs
+from headstart import results
 from headstart.agents.ppo import PPOConfig
 from headstart.errors import RunError, UsageError
 from headstart.hosts import actors, cluster
@@ -304,8 +306,8 @@ def stepping() -> list[int]:
 def test_a_node_of_another_version_refuses(tmp_path: Path) -> None:
     layout = Layout(LEAVES, ((), "int32"), 1, 1)
     job = Job("raytoys:Toy", {}, ({},), "make", 9, (0,), (0,), False, 0, layout)
-    stepper = Stepper(job, hs.results.versions() | {"numpy": "1.0"}, [])
-    (answer, *_), *_ = stepper.do("reset", (0, 0), None, 1)
+    stepper = Stepper(job, results.versions() | {"numpy": "1.0"}, [], [slice(0, 1)])
+    answer, *_ = pickle.loads(stepper.reset(0, 0))
     assert answer == (
         "refused",
         "a Ray worker has another numpy than the machine that asks; install the same on every node.",
