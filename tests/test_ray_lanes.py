@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -312,6 +313,68 @@ def test_a_node_of_another_version_refuses(tmp_path: Path) -> None:
         "refused",
         "a Ray worker has another numpy than the machine that asks; install the same on every node.",
     )
+
+
+class Lossy:
+    """What an `Actor` uses of Ray, in this process; the first actors are lost with their nodes before they are there."""
+
+    class exceptions:  # noqa: N801
+        class RayError(Exception): ...
+
+        class RayActorError(RayError): ...
+
+        class GetTimeoutError(RayError): ...
+
+    def __init__(self, lost: int, why: str) -> None:
+        self.lost, self.why, self.made = lost, why, 0
+
+    def remote(self, kind: Any) -> Any:
+        return SimpleNamespace(
+            options=lambda **_: SimpleNamespace(remote=lambda *given: self._make(kind, given))
+        )
+
+    def _make(self, kind: Any, given: Any) -> Any:
+        self.made += 1
+        number, made = self.made, kind(*given)
+
+        def method(do: Any) -> Any:
+            call = SimpleNamespace(remote=lambda *numbers: (number, lambda: do(*numbers)))
+            return SimpleNamespace(remote=call.remote, options=lambda **_: call)
+
+        home = SimpleNamespace(remote=lambda: (number, lambda: ("node", "")))
+        return SimpleNamespace(home=home, reset=method(made.reset), step=method(made.step))
+
+    def wait(self, references: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        assert timeout >= 0.0
+        return references, []
+
+    def get(self, reference: Any, timeout: float = 0.0) -> Any:
+        number, do = reference
+        if number <= self.lost:
+            raise self.exceptions.RayActorError(self.why)
+        return do()
+
+    def is_initialized(self) -> bool:
+        return False
+
+
+def test_a_node_lost_before_the_actor_was_there_is_no_death(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors, "_PAUSE", 0.0)
+    ray = Lossy(lost=4, why="The actor died because its node has died.")
+    with lanes(Actors(ray), by="reset") as opened, lanes(Process, by="reset") as twin:
+        assert same(opened.reset(3), twin.reset(3))
+        assert same(opened.step(np.ones(3, np.int32)), twin.step(np.ones(3, np.int32)))
+        assert (opened.deaths, ray.made) == (0, 6)
+    broken = Lossy(
+        lost=99, why="The actor died because of an error raised in its creation task, No module 'headstart'"
+    )
+    with (
+        lanes(Actors(broken)) as opened,
+        pytest.raises(RunError, match=r"died 3 times .*: No module 'headstart'\.$"),
+    ):
+        opened.reset(0)
 
 
 def test_lanes_that_nobody_else_steps_are_refused() -> None:

@@ -30,6 +30,10 @@ from headstart.hosts.worker import PATIENCE, Answer, Crew, Job
 
 _PLACE = 60.0
 """seconds within which Ray finds a place for a worker and starts it"""
+_PAUSE = 1.0
+"""seconds between one try to place it and the next, where its place was lost meanwhile"""
+_BROKEN = "an error raised in its creation task"
+"""in what Ray says of an actor that no place would help"""
 _WORDS = 5.0
 """seconds for which the last words of a worker that died are looked for"""
 _TOLD = ("reward", "terminated", "truncated", "row", "busy")
@@ -130,23 +134,27 @@ class Actor:
     def __init__(self, ray: Any, cpus: float, job: Job, block: Block) -> None:
         n = len(job.lanes)
         own = replace(job, lanes=tuple(range(n)), worker=0, layout=replace(job.layout, n=n, workers=1))
-        remote = ray.remote(Stepper).options(num_cpus=cpus, max_restarts=0, max_task_retries=0)
+        each = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in job.layout.obs)
         self._ray, self._cpus, self._block = ray, cpus, block
         self._lanes, self._worker = np.array(job.lanes), job.worker
-        each = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in job.layout.obs)
         self._parts = slices(n, math.ceil(n / (_DIRECT // each)) if 0 < each <= _DIRECT else 1)
-        self._actor = remote.remote(own, results.versions(), list(filter(None, sys.path)), self._parts)
+        self._given = (own, results.versions(), list(filter(None, sys.path)), self._parts)
+        self._until: float | None = time.monotonic() + _PLACE
+        self._home, self._begun = ("", ""), tuple[int, ...]()
+        self._start()
+
+    def _start(self) -> None:
+        """Ask Ray for it."""
+        remote = self._ray.remote(Stepper).options(num_cpus=self._cpus, max_restarts=0, max_task_retries=0)
+        self._actor = remote.remote(*self._given)
+        self._started = self._actor.home.remote()
         several = {"num_returns": len(self._parts)}
         self._step, self._reset = (do.options(**several) for do in (self._actor.step, self._actor.reset))
-        self._started = self._actor.home.remote()
-        self._home = ("", "")
-        self._until: float | None = time.monotonic() + _PLACE
-        self._asked: Any = None
 
     def ask(self, command: str, *numbers: int) -> None:
         """Tell it what to do next."""
         if command == "reset":
-            self._asked = self._reset.remote(*numbers)
+            self._begun, self._asked = numbers, self._reset.remote(*numbers)
         else:
             self._asked = self._step.remote(self._block["action"][self._lanes].tobytes())
 
@@ -167,13 +175,19 @@ class Actor:
         return answer
 
     def _placed(self) -> bool:
-        """Whether Ray has found a place for it, for which it is waited."""
-        if self._until is not None:
-            left = max(self._until - time.monotonic(), 0.0)
-            if not self._ray.wait([self._started], timeout=left)[0]:
+        """Whether Ray has found a place for it, for which it is waited, also where the place is lost meanwhile."""
+        while self._until is not None:
+            left = self._until - time.monotonic()
+            if not self._ray.wait([self._started], timeout=max(left, 0.0))[0]:
                 return False
-            self._until = None
-            self._home = self._ray.get(self._started)
+            try:
+                self._home, self._until = self._ray.get(self._started), None
+            except self._ray.exceptions.RayActorError as error:
+                if _BROKEN in str(error) or left < _PAUSE:
+                    raise
+                time.sleep(_PAUSE)
+                self._start()
+                self.ask("reset", *self._begun)
         return True
 
     def _said_last(self) -> str:
@@ -241,6 +255,6 @@ def last_words(said: str) -> str:
     'Worker exits with an exit code 4'
     """
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", said).split())
-    for mark in ("Worker exit detail: ", "The actor died because of an error raised in its creation task, "):
+    for mark in ("Worker exit detail: ", f"The actor died because of {_BROKEN}, "):
         text = text.partition(mark)[2] or text
     return text.partition(" Some common causes")[0][-200:].rstrip(".")

@@ -175,7 +175,7 @@ def check_step(answer: Any) -> tuple[Any, float, bool, bool]:
     return obs, amount, bool(terminated), bool(truncated)
 
 
-def to_action(space: Any, action: np.ndarray) -> Any:
+def to_action(space: Any, action: np.ndarray | np.generic) -> Any:
     """An action as the environment's space has it."""
     match space:
         case spaces.Discrete():
