@@ -137,7 +137,7 @@ slow = pytest.mark.slow
     ("by", "pinned"),
     [
         ("make", False),
-        ("reset", True),
+        pytest.param("reset", True, marks=slow),
         pytest.param("make", True, marks=slow),
         pytest.param("reset", False, marks=slow),
     ],
@@ -146,7 +146,7 @@ def test_the_steps_are_those_of_processes(
     ray: Any, by: str, pinned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        actors, "_DIRECT", 12 if pinned else 90_000
+        actors, "_DIRECT", 90_000 if pinned else 12
     )  # a lane's bytes: its own part of the answer
     actions = np.random.default_rng(7).integers(0, 3, (150, 3)).astype(np.int32)
     with lanes(Process, by=by, pinned=pinned) as near, lanes(Actors(ray), by=by, pinned=pinned) as far:
