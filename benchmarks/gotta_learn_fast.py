@@ -118,13 +118,11 @@ def draw(group: dict[str, Any]) -> None:
 
     figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
     curved = [agent for agent in group["agents"] if agent["curve"]]
-    places: list[float] = []
-    for agent, colour in zip(curved, COLOURS, strict=False):
-        values = agent["curve"]["values"]
-        axes.plot([step / 1e6 for step in group["steps"]], values, color=colour, lw=2)
-        end = sum(values[-5:]) / 5
-        place = min([end, *(taken - 330 for taken in places if abs(taken - end) < 330)])
-        places.append(place)
+    ends = [sum(agent["curve"]["values"][-5:]) / 5 for agent in curved]
+    place = float("inf")
+    for end, agent, colour in sorted(zip(ends, curved, COLOURS, strict=False), key=lambda one: -one[0]):
+        axes.plot([step / 1e6 for step in group["steps"]], agent["curve"]["values"], color=colour, lw=2)
+        place = min(end, place - 260)  # labels do not touch
         axes.text(1.01, place, agent["name"], color=colour, va="center")
     axes.set(
         xlabel="million steps on a level never seen before", ylabel="return of an episode", xlim=(0, 1.32)
