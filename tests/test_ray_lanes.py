@@ -136,20 +136,12 @@ def same(a: TimeStep, b: TimeStep) -> bool:
 
 
 slow = pytest.mark.slow
+"""Whatever starts a Ray: it forks, which JAX forbids a process that has computed, as one of the whole suite has; so
+`pytest --all tests/test_ray_lanes.py` runs them, in a process of their own."""
 
 
-@pytest.mark.parametrize(
-    ("by", "pinned"),
-    [
-        ("make", False),
-        pytest.param("reset", True, marks=slow),
-        pytest.param("make", True, marks=slow),
-        pytest.param("reset", False, marks=slow),
-    ],
-)
-def test_the_steps_are_those_of_processes(
-    ray: Any, by: str, pinned: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def agree(ray: Any, by: str, pinned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """150 steps of two seeds, by actors and by processes."""
     monkeypatch.setattr(
         actors, "_DIRECT", 90_000 if pinned else 12
     )  # a lane's bytes: its own part of the answer
@@ -178,6 +170,28 @@ def pid(opened: WorkerLanes, post: int) -> int:
     return module.get(worker._actor.__ray_call__.remote(lambda _: os.getpid()))
 
 
+WAYS = pytest.mark.parametrize(
+    ("by", "pinned"), [("make", False), ("reset", True), ("make", True), ("reset", False)]
+)
+
+
+@slow
+@WAYS
+def test_the_steps_are_those_of_processes(
+    ray: Any, by: str, pinned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agree(ray, by, pinned, monkeypatch)
+
+
+@WAYS
+def test_what_actors_tell_is_what_processes_show(
+    toys: Path, by: str, pinned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same without Ray: the actors' messages, in this process."""
+    agree(Lossy(lost=0, why=""), by, pinned, monkeypatch)
+
+
+@slow
 def test_an_actor_that_is_killed_is_replaced_and_its_episodes_are_truncated(
     ray: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +245,7 @@ def test_what_cannot_be_made_there_is_refused_at_once(ray: Any) -> None:
         opened.reset(0)
 
 
+@slow
 def test_a_cluster_without_a_free_core_is_told_and_not_waited_for(
     ray: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +286,7 @@ def alive(process: int) -> bool:
 SMALL = PPOConfig(NetworkConfig(torso=(4,)), unroll=8, epochs=1, minibatches=1)
 
 
+@slow
 def test_training_goes_on_when_an_actor_is_killed(ray: Any, toys: Path) -> None:
     """The whole way through `train`, the second chunk without the worker that the first had."""
     killed: list[int] = []
