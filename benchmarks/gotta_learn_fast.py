@@ -13,7 +13,6 @@ below.
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,6 @@ from headstart.agents.ppo import PPOConfig
 from headstart.agents.rainbow import RainbowConfig
 from headstart.nets.actor_critic import NetworkConfig
 from headstart.nets.q_network import QNetworkConfig
-from headstart.protocol import priors
-from headstart.protocol.adaptation import adapt
-from headstart.protocol.contenders import AdaptOptions, Contender
 from headstart.protocol.training import Progress
 from headstart.protocol.transfer import Watch
 
@@ -38,7 +34,6 @@ AGENTS = (
     "rainbow",
     "rainbow-joint",
     "rl2",
-    "rl2-tuned",
 )
 TRAIN_STEPS = {"ppo-retro": 12_000_000, "rainbow": 3_000_000, "rl2": 12_000_000}
 COLLECTED = Path(__file__).parent / "results" / "gotta_learn_fast.json"
@@ -73,9 +68,6 @@ RL2 = PPOConfig(
     standardise_values=True,
 )
 
-# The same weights, shipped as a prior, when they go on learning on the test level: with the updates of `ppo-retro`.
-TUNED = replace(RL2, unroll=512, lr=2e-4)
-
 
 def play(agents: tuple[str, ...], seeds: int, run: Path) -> None:
     """Train, choose and adapt what the folder lacks."""
@@ -88,17 +80,6 @@ def play(agents: tuple[str, ...], seeds: int, run: Path) -> None:
 
     configs, watch = {"rainbow": RAINBOW, "rl2": RL2}, Watch(progress, result)
     for agent in agents:
-        if agent == "rl2-tuned":
-            who = Contender(agent, "rl2", TUNED, priors.find("rl2-platformer"))
-            how = AdaptOptions(seeds=tuple(range(seeds)), run=run / "runs")
-            adapt(
-                "platformer:episodes=5",
-                who,
-                how,
-                watch=result,
-                command="python -m benchmarks.gotta_learn_fast",
-            )
-            continue
         steps = TRAIN_STEPS.get(agent.partition("-joint")[0], 1)
         options = hs.TransferOptions(
             "platformer", (agent,), seeds=seeds, train_steps=steps, train_lanes=48, run=run
