@@ -101,10 +101,9 @@ def chart(lines: Sequence[Line], budget: int, title: str, key: str) -> Markup:
         return Markup("")
     high = max(HIGH, _TOP + _BOTTOM + _GAP * len(lines) + 10)
     most = max(found) if len(found) > 1 else found[0] + 1
-    least = min(found)
-    ticks = nice(
-        least if least < -0.04 * abs(most) else 0.0, most
-    )  # a little below nothing needs no axis of its own
+    # a little below nothing needs no axis of its own
+    least = min(found) if min(found) < -0.04 * abs(most) else 0.0
+    ticks = nice(least, most)
     longest = min(20, max(len(line.name) for line in lines))
     right, bottom = WIDE - 30.0 - 7.2 * longest, high - _BOTTOM
 
