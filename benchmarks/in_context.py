@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import headstart as hs
-from benchmarks.gotta_learn_fast import RL2, TRAIN_STEPS
+from benchmarks.gotta_learn_fast import CONFIGS, TRAIN_STEPS
 
 SUITE, PRIOR = "platformer:episodes=5", "rl2-platformer"
 OUT = Path(__file__).parent / "results" / "in_context.json"
@@ -24,8 +24,9 @@ OUT = Path(__file__).parent / "results" / "in_context.json"
 
 def memoryless() -> Any:
     """A prior of the same training, but for the memory."""
-    network = replace(RL2.network, torso=(128, 128), memory="none")
-    steps, config = TRAIN_STEPS["rl2"], replace(RL2, network=network)
+    rl2 = CONFIGS["rl2"]
+    network = replace(rl2.network, torso=(128, 128), memory="none")
+    steps, config = TRAIN_STEPS["rl2"], replace(rl2, network=network)
     return hs.train(suite=SUITE, agent="rl2", config=config, steps=steps, lanes=48, evaluate_on=0).prior
 
 

@@ -24,8 +24,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from benchmarks.gotta_learn_fast import RAINBOW
-from headstart import suites
+from headstart import agents, suites
 from headstart.agents.rainbow import RainbowConfig, RainbowState, rainbow
 from headstart.loops import jit
 from headstart.nets.q_network import QNetworkConfig
@@ -79,7 +78,8 @@ _ONE_LAYER = QNetworkConfig((512,))
 _DQN = RainbowConfig(
     double=False, dueling=False, noisy=False, distributional=False, n_step=1, prioritised=False, warm_up=1000
 )
-_UNTAUGHT = dataclasses.replace(RAINBOW, warm_up=RAINBOW.capacity)
+_TABLE = agents.configure("rainbow-frugal")
+_UNTAUGHT = dataclasses.replace(_TABLE, warm_up=_TABLE.capacity)
 CASES: dict[str, Case] = {
     "wide": Case("800 numbers, 512 x 512, 8 actions, 51 atoms, all six pieces"),
     "wide-exact": Case(
@@ -91,7 +91,7 @@ CASES: dict[str, Case] = {
     ),
     "small": Case("cart-pole's sizes: 4 numbers, 512 x 512, 2 actions", 4, 2),
     "small-seeds": Case("cart-pole's sizes, eight runs side by side", 4, 2, seeds=8),
-    "table": Case("the table's settings on the platformer", 897, lanes=8, config=RAINBOW, game=True),
+    "table": Case("the table's settings on the platformer", 897, lanes=8, config=_TABLE, game=True),
     "table-acting": Case("the same before it learns", 897, lanes=8, config=_UNTAUGHT, game=True),
     "small-one": Case("the same with one hidden layer", 4, 2, config=RainbowConfig(_ONE_LAYER, warm_up=1000)),
 }

@@ -262,6 +262,20 @@ RETRO = Entry(
 Instead of rewards times 0.01 the value's targets are standardised; a dense torso stands for the convolutions.
 """
 
+RL2_RETRO = Entry(
+    PPOConfig(
+        network=NetworkConfig(torso=(128,), activation="relu", memory="linear", memory_size=128),
+        unroll=128,
+        epochs=3,
+        lr=1e-3,
+        standardise_values=True,
+    ),
+    ppo,
+)
+"""`rl2` for the platformer: relu for rewards that are not between 0 and 1, a discount and an unroll for episodes of hundreds
+of steps. It made the prior `rl2-platformer`.
+"""
+
 PROCGEN = Entry(
     PPOConfig(
         network=NetworkConfig(torso=(256,), activation="relu", shared=True, vision="impala"),

@@ -353,3 +353,25 @@ def _loss(
 
 
 ENTRY = Entry(RainbowConfig(), rainbow)
+
+FRUGAL = Entry(
+    RainbowConfig(
+        network=QNetworkConfig(hidden=(128, 128)),
+        n_step=10,
+        steps_per_update=32,
+        target_updates=256,
+        lr=5e-4,
+        v_min=-1000.0,
+        v_max=3000.0,
+        warm_up=8_000,
+        capacity=200_000,
+        half=True,
+    ),
+    rainbow,
+)
+"""For a million steps on a level of the platformer in a minute of one core instead of two hours.
+
+An update every 32 steps with a greater step size, and targets copied as often a step; returns over ten steps instead of
+three, so that what follows is known after fewer updates; a support that reaches what is earned there: a step at full speed
+brings 50.
+"""

@@ -36,8 +36,9 @@ from headstart.results import Result
 from headstart.tasks import Split, Suite
 
 _JOINT, _FROZEN = "-joint", "-frozen"
-IN_CONTEXT = ("rl2",)
+IN_CONTEXT = ("rl2", "rl2-retro")
 """learners that are always trained jointly, on trials, and then only remember"""
+_RETRO = ("ppo-retro", "ppo-retro-joint", "ppo-retro-joint-frozen")
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class TransferOptions:
 
     suite: str = "platformer"
     """suite by name, options after a colon"""
-    agents: tuple[str, ...] = ("random", "ppo", "ppo-joint", "ppo-joint-frozen", "rl2")
-    """contenders: LEARNER, LEARNER-joint, LEARNER-joint-frozen, rl2, a prior (with -frozen), or expert"""
+    agents: tuple[str, ...] = ("random", "jerk", *_RETRO, "rl2-retro")
+    """contenders: LEARNER, LEARNER-joint, LEARNER-joint-frozen, rl2 or rl2-retro, a prior (with -frozen), or expert"""
     budget: int = 1_000_000
     """steps on each test task, summed over lanes"""
     seeds: int = 3
@@ -56,11 +57,11 @@ class TransferOptions:
     """how many test tasks; None is all of the suite's"""
     lanes: int = 8
     """environments of a test task that one run advances together"""
-    train_steps: int = 20_000_000
+    train_steps: int = 12_000_000
     """steps of joint training, summed over lanes"""
     train_tasks: tuple[int, ...] = ()
     """size of the training set, or several, a prior each; none is the suite's own"""
-    train_lanes: int = 128
+    train_lanes: int = 48
     """environments of joint training"""
     level_replay: LevelReplay = field(default_factory=LevelReplay)
     """whether joint training plays again what surprises (prioritised level replay)"""
