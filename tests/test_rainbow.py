@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +15,9 @@ import pytest
 from numpy.testing import assert_allclose
 from tests.test_learners import CHOICE, CONSTANT, DISCOUNTED, GAMMA, OBSERVED, Probe, ProbeEnv, probe
 
+from headstart import suites
 from headstart.agents import agent, configure
+from headstart.agents.fine_tuning import Aids, fine_tuned
 from headstart.agents.rainbow import Batch, RainbowState, _loss, _targets, _values
 from headstart.envs.cartpole import CartPole, standard
 from headstart.errors import UsageError
@@ -23,6 +26,8 @@ from headstart.nets.q_network import QNetwork, QNetworkConfig
 from headstart.ops import sum_tree
 from headstart.ops import value_distributions as c51
 from headstart.ops.replay import Window
+from headstart.protocol import priors, training
+from headstart.protocol.training import TrainOptions
 from headstart.types import Agent, Box, Discrete, Spec, TimeStep
 
 ENV = ProbeEnv(Discrete(2))
@@ -285,6 +290,31 @@ def test_a_prior_brings_its_network_and_leaves_its_replay() -> None:
     assert int(adopted.replay.written) == int(adopted.updates) == 0
     assert equal(adopted.online, state.online)
     assert equal(adopted.target, state.online)
+
+
+def test_a_stored_dqn_plays_greedily_but_for_the_last_epsilon_however_short_its_training(
+    tmp_path: Path,
+) -> None:
+    config = configure("rainbow", **SMALL | PLAIN | {"epsilon_steps": 250_000})
+    options = TrainOptions("cartpole", "rainbow", 512, 8, run=tmp_path / "run", chunks=1, evaluate_on=0)
+    training.train(options, config)
+    prior = priors.find(str(tmp_path / "run"))
+    dqn = prior.build(suites.suite("cartpole"))
+    n = 2000
+    seen = jr.normal(jr.key(2), (n, 4))
+
+    def follows(state: RainbowState) -> float:
+        """The share of greedy actions."""
+        now = TimeStep(seen, jnp.zeros(n), jnp.ones(n), jnp.zeros(n, bool), None)
+        action = jax.jit(dqn.act)(state, (), now, jr.key(1))[1]
+        return float((action == _values(jax.vmap(state.online)(seen), config).argmax(-1)).mean())
+
+    fresh = dqn.init(jr.key(9))
+    assert follows(fresh) < 0.6, "from scratch it begins at random"
+    assert follows(prior.state) > 0.98
+    assert follows(dqn.adopt(fresh, prior.state)) > 0.98, "fine-tuned, it goes on from there"
+    headless = fine_tuned(CartPole().spec, config, Aids(fresh_heads=True))
+    assert follows(headless.adopt(fresh, prior.state)) < 0.6, "fresh heads know nothing to be greedy for"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def _with_fresh_heads(agent: Agent) -> Any:
 
 
 def _beheaded(fresh: AgentState, tuned: AgentState) -> AgentState:
-    """`tuned` with the heads of `fresh`."""
+    """`tuned` with the heads of `fresh`, and its exploration, since a fresh head's choice is no better than any."""
     match fresh, tuned:
         case PPOState(), PPOState():
             heads = (fresh.network.policy_head, fresh.network.value_head)
@@ -90,7 +90,8 @@ def _beheaded(fresh: AgentState, tuned: AgentState) -> AgentState:
             return tuned._replace(network=network)
         case RainbowState(), RainbowState():
             online = eqx.tree_at(lambda n: n.layers[-1], tuned.online, fresh.online.layers[-1])
-            return tuned._replace(online=online, target=jax.tree.map(jnp.copy, online))
+            copy = jax.tree.map(jnp.copy, online)
+            return tuned._replace(online=online, target=copy, steps=fresh.steps)
         case _:
             raise TypeError(f"no heads are known of {type(tuned).__name__}")
 

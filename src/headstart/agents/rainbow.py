@@ -94,7 +94,7 @@ class RainbowConfig:
     epsilon: float = 0.01
     """share of random actions once annealed, where the network is not noisy"""
     epsilon_steps: int = 250_000
-    """environment steps over which that share falls linearly from 1"""
+    """environment steps over which that share falls linearly from 1; a prior has them behind it"""
     unroll: int = 8
     """steps a lane between updates, then made all at once"""
     ahead: int = 8
@@ -114,7 +114,9 @@ class RainbowConfig:
 
 
 class RainbowState(NamedTuple):
-    """The two networks, the optimiser, the replay, and how many updates were made and environment steps seen."""
+    """The two networks, the optimiser, the replay, how many updates were made, and the environment steps that anneal ε:
+    those seen, or, after a prior was adopted, all it takes.
+    """
 
     online: QNetwork
     target: QNetwork
@@ -188,7 +190,10 @@ def rainbow(spec: Spec, config: RainbowConfig) -> Agent:
 
     def adopt(fresh: RainbowState, trained: RainbowState) -> RainbowState:
         target = jax.tree.map(jnp.copy, trained.online)
-        return fresh._replace(online=trained.online, target=target)
+        annealed = jnp.maximum(
+            fresh.steps, config.epsilon_steps
+        )  # what was learned is played, not drowned out
+        return fresh._replace(online=trained.online, target=target, steps=annealed)
 
     return Agent(init, memory, act, update, adopt, unroll=config.unroll, learns=True)
 
