@@ -110,12 +110,6 @@ class Limiter:
                 del self._left[next(iter(self._left))]
             return left >= 1.0
 
-    def empty(self, name: str) -> bool:
-        """Whether the bucket of `name` is empty now; nothing is taken."""
-        with self._lock:
-            left, since = self._left.get(name, (self.burst, self.clock()))
-            return min(self.burst, left + (self.clock() - since) * self.rate) < 1.0
-
 
 __all__ = [
     "Limiter",
