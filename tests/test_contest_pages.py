@@ -87,6 +87,13 @@ class Site:
             assert answer.status_code == 303
         return client
 
+    def failed(self, who: str, message: str) -> str:
+        sent = self.store.submit(self.cup, self.users[who], "agent", zipped())
+        lease = self.store.queue.lease("w")
+        assert lease is not None
+        self.store.queue.finish(lease.job, lease.lease, Outcome("crash", None, 1, message, [], "printed"))
+        return sent.id
+
     def scored(self, who: str, score: float, name: str = "agent") -> str:
         sent = self.store.submit(self.cup, self.users[who], name, zipped())
         while lease := self.store.queue.lease("w"):
@@ -222,6 +229,35 @@ def test_logs_are_their_authors(site: Site) -> None:
     assert site.browser("Bo").get(f"/s/{key}/log/{job}").status_code == 403
     assert site.browser().get(f"/s/{key}/log/{job}").status_code == 403
     assert "/log/" not in site.browser("Bo").get(f"/s/{key}").text
+
+
+def test_why_an_agent_failed_is_its_authors_to_read(site: Site) -> None:
+    key = site.failed("Ada", "the private words of an agent")
+    for who in ("", "Bo"):
+        text = site.browser(who).get(f"/s/{key}").text
+        assert '<span class="reason">crash</span>' in text
+        assert "private words" not in text
+    for who in ("Ada", "Boss"):
+        assert "crash: the private words of an agent" in site.browser(who).get(f"/s/{key}").text
+
+
+@pytest.mark.parametrize(
+    ("who", "headers", "status"),
+    [("", {}, 401), ("Ada", {"sec-fetch-site": "cross-site"}, 403), ("Ada", {"origin": "https://evil"}, 403)],
+)
+def test_nothing_is_read_of_an_upload_by_a_stranger_or_from_elsewhere(
+    site: Site, who: str, headers: dict[str, str], status: int
+) -> None:
+    read = False
+
+    def archive() -> Iterator[bytes]:
+        nonlocal read
+        read = True
+        yield b"-" * 1000
+
+    told = {"content-type": "multipart/form-data; boundary=x", "content-length": str(60 << 20)}
+    answer = site.browser(who).post("/c/cup/submit", content=archive(), headers=told | headers)
+    assert (answer.status_code, read) == (status, False)
 
 
 def test_an_upload_by_the_form(site: Site) -> None:

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from headstart.contest import api, pages
+from headstart.contest import api, forms, pages
 from headstart.contest.pulse import Pulse, Topic, versions
 from headstart.contest.store import Store
 from headstart.contest.users import User
@@ -76,7 +76,7 @@ def make_app(store: Store, config: ServerConfig | None = None) -> Starlette:
 
     live = [Route("/events/{kind}/{key}", _events), Route("/healthz", _health)]
     app = Starlette(
-        routes=[*api.routes(), *live, *pages.routes()],
+        routes=[*api.routes(), *live, *pages.routes(), *forms.routes()],
         middleware=[
             Middleware(Guard, site=site),
             Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5),
