@@ -20,7 +20,7 @@ from headstart.errors import RunError, UsageError, unknown
 SUITE = "platformer:levels=practice"
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "admin": ("headstart.commands.contest_server:admin", "users, contests, re-runs, exports"),
+    "admin": ("headstart.commands.contest_admin:admin", "users, contests, re-runs, exports"),
     "init": ("headstart.commands.contest:init", "a folder with a working agent"),
     "score": (
         "headstart.commands.contest:score",
