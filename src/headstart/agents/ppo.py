@@ -30,7 +30,7 @@ from headstart.agents import _policy_gradient as pg
 from headstart.errors import UsageError
 from headstart.nets.actor_critic import ActorCritic, NetworkConfig
 from headstart.ops.normalise import Moments, standardise
-from headstart.types import Agent, Entry, Memory, Metrics, Rollout, Spec, TimeStep
+from headstart.types import Agent, Discrete, Entry, Memory, Metrics, Rollout, Spec, TimeStep
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,20 @@ def _loss(
     return loss, metrics
 
 
+def rl2(spec: Spec, config: PPOConfig) -> Agent:
+    """PPO that learns to learn within trials.
+
+    Raises:
+      UsageError: if the spec describes no trial: observations that end in the last action, its reward, the episode's end.
+    """
+    if jax.tree.leaves(spec.obs)[-3:] != [spec.action, spec.reward, Discrete(2)]:
+        raise UsageError(
+            "rl2 learns within trials, several episodes of one task, and this suite plays single ones: give the suite its "
+            "option episodes, as in platformer:episodes=5, or take ppo, which learns from single episodes."
+        )
+    return ppo(spec, config)
+
+
 ENTRY = Entry(PPOConfig(), ppo)
 
 RL2 = Entry(
@@ -242,7 +256,7 @@ RL2 = Entry(
         entropy_bonus=0.01,
         standardise_values=True,
     ),
-    ppo,
+    rl2,
 )
 
 RETRO = Entry(
