@@ -284,7 +284,7 @@ RL2_RETRO = Entry(
         lr=1e-3,
         standardise_values=True,
     ),
-    ppo,
+    rl2,
 )
 """`rl2` for the platformer: relu for rewards that are not between 0 and 1, a discount and an unroll for episodes of hundreds
 of steps. It made the prior `rl2-platformer`.
