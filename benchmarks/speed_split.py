@@ -19,6 +19,7 @@ import jax.random as jr
 from benchmarks._speed_worker import CASES, Playing, Training, Work, matmul_peak
 from headstart import suites
 from headstart.envs import lanes
+from headstart.types import Discrete
 
 REPEATS = 7
 
@@ -51,6 +52,8 @@ def training(case: Training) -> dict[str, Any]:
 def playing(case: Playing) -> dict[str, Any]:
     """Nanoseconds a step with observations and without."""
     suite = suites.suite(case.suite)
+    assert isinstance(suite.env.spec.action, Discrete)
+    buttons = suite.env.spec.action.n
     tasks = jax.jit(jax.vmap(suite.sample))(jr.split(jr.key(0), 1000))
     state, _ = jax.jit(lambda key: lanes.reset(suite.env, tasks, key, case.lanes))(jr.key(1))
 
@@ -59,7 +62,7 @@ def playing(case: Playing) -> dict[str, Any]:
         def one(carry: Any, key: Any) -> tuple[Any, None]:
             state, earned = carry
             k_act, k_env = jr.split(key)
-            action = jr.randint(k_act, (case.lanes,), 0, suite.env.spec.action.n)
+            action = jr.randint(k_act, (case.lanes,), 0, buttons)
             state, timestep = lanes.step(suite.env, tasks, state, action, k_env)
             return (state, earned + timestep.reward.sum()), None
 
