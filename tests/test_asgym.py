@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,10 +15,12 @@ from headstart.commands._environment import as_suite
 from headstart.errors import RunError, UsageError
 from headstart.hosts.lanes import WorkerLanes
 from headstart.hosts.processes import Process
+from headstart.loops import either
 from headstart.nets.actor_critic import NetworkConfig
 from headstart.suites import suite
 
 MODULE = '''
+import contextlib, os
 import gymnasium as gym
 import numpy as np
 
@@ -41,8 +44,21 @@ class Door(gym.Env):
         return np.full(2, self.t / 4, np.float32), self.pay * (action == self.door), self.t == 4, False, {}
 
 
+class Frail(Door):
+    """Its process dies at the very first step, and never again."""
+
+    def step(self, action):
+        with contextlib.suppress(FileExistsError):
+            open(mark, "x").close()
+            os._exit(3)
+        return super().step(action)
+
+
 class Strange(Door):
     observation_space = gym.spaces.Sequence(gym.spaces.Discrete(3))
+
+
+mark = os.path.join(os.path.dirname(__file__), "mark")
 '''
 
 
@@ -142,6 +158,41 @@ def test_a_run_is_interrupted_resumed_and_scored(doors: Path) -> None:
     assert len(trained.prior.seen) == 2
     (played,) = hs.evaluate(NAME, [trained.prior])
     assert played.scores[0] > 8.0, "of 12"
+
+
+def test_a_resumed_run_remembers_deaths_and_rewards(
+    doors: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an interrupt, after a kill before its result was written, and where nothing is left to train."""
+    options: dict[str, Any] = {
+        "suite": NAME.replace("Door", "Frail"),
+        "agent": "ppo",
+        "steps": 96,
+        "lanes": 4,
+        "chunks": 3,
+        "evaluate_on": 0,
+        "run": doors / "run",
+    }
+
+    def interrupt(progress: Any) -> None:
+        if progress.steps > 32:
+            raise KeyboardInterrupt
+
+    with pytest.raises(RunError, match="--resume"):
+        hs.train(config=SMALL, watch=interrupt, **options)
+    whole = hs.train(config=SMALL, resume=True, **options)
+    assert whole.result.facts["deaths"] == 1
+    (doors / "run" / "result.json").unlink()
+    again = hs.train(config=SMALL, resume=True, **options)
+    assert again.result.facts == whole.result.facts
+    monkeypatch.setattr(either, "start", None)  # no simulator is started for what is finished
+    finished = hs.train(config=SMALL, resume=True, **options)
+    assert finished.result == again.result
+    for kept, loaded in zip(*map(jax.tree.leaves, (again.prior.state, finished.prior.state)), strict=True):
+        np.testing.assert_array_equal(kept, loaded)
+    assert not caplog.records, "of rewards that were paid before it was resumed"
+    with pytest.raises(UsageError, match="another lanes"):
+        hs.train(config=SMALL, resume=True, **options | {"lanes": 2})
 
 
 def test_transfer_adapts_to_the_test_tasks(doors: Path) -> None:

@@ -17,13 +17,13 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from headstart.errors import UsageError
 from headstart.hosts.env import HostEnv, Simulators
@@ -127,9 +127,9 @@ def _side_by_side(parts: list[PyTree], axis: int = 0) -> PyTree:
 class HostLoop:
     """A run on a foreign simulator; it owns the simulators, and ends them when it is closed or forgotten.
 
-    `start` gives a `Carry` that holds this loop as its lanes, and `chunk` takes it further, as in `loops.jit`; a carry of
-    another update than the last chunk's is a checkpoint's, and goes on with new episodes. `rewarded` tells whether any
-    reward was ever other than 0. In a pytree, a loop is structure and no leaf.
+    `start` gives a `Carry` that holds this loop in the place of its lanes (`Outside`), and `chunk` takes it further, as in
+    `loops.jit`; a carry of another update than the last chunk's is a checkpoint's, and goes on with new episodes.
+    `rewarded` tells whether any reward was ever other than 0. In a pytree, a loop is structure and no leaf.
     """
 
     def __init__(self, agent: Agent, env: HostEnv, n: int) -> None:
@@ -138,6 +138,7 @@ class HostLoop:
         self.agent, self.env, self.n = agent, env, n
         self.rewarded = False
         self._made = 0
+        self._earlier = 0  # deaths before the run was resumed
         self._parts: list[_Part] = []
         self._pool = ThreadPoolExecutor(env.halves + 1)
         self._learning: Future[tuple[AgentState, Metrics]] | None = None
@@ -146,8 +147,8 @@ class HostLoop:
 
     @property
     def deaths(self) -> int:
-        """How often a simulator died and was started again."""
-        return sum(part.lanes.deaths for part in self._parts)
+        """How often a simulator died and was started again, since the run began."""
+        return self._earlier + sum(part.lanes.deaths for part in self._parts)
 
     def start(self, tasks: PyTree, key: PRNGKeyArray) -> Carry:
         """A fresh run on tasks drawn from the table `[M, ...]`."""
@@ -167,7 +168,7 @@ class HostLoop:
         self._made = update
         memory = _side_by_side([part.memory for part in self._parts])
         timestep = _side_by_side([part.timestep for part in self._parts])
-        lanes: Any = self
+        lanes: Any = Outside(self, np.int32(self.deaths), np.bool_(self.rewarded))
         return Carry(state, memory, lanes, timestep, tally, jnp.int32(update))
 
     def check(self, carry: Carry) -> None:
@@ -198,6 +199,8 @@ class HostLoop:
 
     def _resume(self, carry: Carry, key: PRNGKeyArray) -> Carry:
         """Go on from a checkpoint's carry, with new episodes: those it was made in are lost."""
+        before: Any = carry.lanes
+        self._earlier, self.rewarded = int(before.deaths), bool(before.rewarded)
         word = _word(jr.fold_in(key, carry.update))
         for part in self._parts:
             part.timestep = part.lanes.reset(word)
@@ -311,6 +314,15 @@ class HostLoop:
 
 
 jax.tree_util.register_pytree_node(HostLoop, lambda loop: ((), loop), lambda loop, _: loop)
+
+
+class Outside(NamedTuple):
+    """A run's simulators, and what a checkpoint is to know of them: since the run began, resumed or not."""
+
+    loop: HostLoop
+    deaths: Int[Array, ""] | np.int32
+    rewarded: Bool[Array, ""] | np.bool_
+    """whether any reward was ever other than 0"""
 
 
 def _outcome(transition: Transition, then: TimeStep) -> Transition:

@@ -29,12 +29,11 @@ from headstart.errors import RunError, UsageError, unknown
 from headstart.hosts import cluster
 from headstart.hosts.cluster import Where
 from headstart.loops import checkpoint, either, jit
-from headstart.protocol import distributed, snapshots, tensorboard
+from headstart.protocol import distributed, priors, snapshots, tensorboard
 from headstart.protocol.evaluation import check_seed, contestant, score, unplayed
 from headstart.protocol.interrupts import Interrupts
 from headstart.protocol.level_replay import LevelReplay, choosing
 from headstart.protocol.priors import Prior
-from headstart.protocol.priors import save as save_prior
 from headstart.protocol.progress import Progress, refuse_non_finite, summarise
 from headstart.results import Curve, Result
 from headstart.tasks import Role, Split, Suite
@@ -207,6 +206,8 @@ def train(
 
 def _carried_out(plan: _Plan, watch: Callable[[Progress], None], command: str) -> Trained:
     options, spent = plan.options, 0
+    if finished := _finished(plan, command):
+        return finished
     try:
         with Interrupts() as interrupts:
             carry, rows = _begin(plan)
@@ -296,8 +297,9 @@ def _open(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[lis
     return carry, []
 
 
-def _resume(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[list[float]]]:
-    config, curve = run / "config.json", run / "curve.csv"
+def _check_identity(plan: _Plan, run: Path) -> None:
+    """Refuse to go on with what is no run, or one of other settings."""
+    config = run / "config.json"
     try:
         about = dict(json.loads(config.read_text()))
     except FileNotFoundError:
@@ -309,6 +311,11 @@ def _resume(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[l
         raise UsageError(
             f"the run at {run} has another {', '.join(differing)}; resume it with the settings it was started with."
         )
+
+
+def _resume(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[list[float]]]:
+    curve = run / "curve.csv"
+    _check_identity(plan, run)
     step = checkpoint.latest(run / "checkpoints")
     if step is None:
         return carry, []
@@ -339,7 +346,7 @@ def _keep(plan: _Plan, run: Path, carry: jit.Carry, rows: list[list[float]], met
     if distributed.first() and made * due // plan.updates > max(made - plan.chunk, 0) * due // plan.updates:
         spent = made * plan.steps_per_update
         (run / "priors").mkdir(exist_ok=True)
-        save_prior(_prior(plan, carry, spent), run / "priors" / f"{spent:012d}.npz")
+        priors.save(_prior(plan, carry, spent), run / "priors" / f"{spent:012d}.npz")
     checkpoint.save(run / "checkpoints", int(carry.update), carry, plan.identity)
 
 
@@ -354,24 +361,38 @@ def _prior(plan: _Plan, carry: jit.Carry, spent: int) -> Prior:
 
 
 def _finish(plan: _Plan, carry: jit.Carry, rows: list[list[float]], spent: int, command: str) -> Trained:
-    """Keep the prior, score the finished agent (its last weights, not its best) on valid tasks, store what remains."""
+    """Keep the prior and score it: the last weights, not the best."""
     o = plan.options
     prior, told = _prior(plan, distributed.whole(carry), spent), either.facts(carry)
-    keeps = o.run if distributed.first() else None
     either.close(carry)
-    if keeps:
-        save_prior(prior, keeps / "prior.npz")
+    if o.run and distributed.first():
+        priors.save(prior, o.run / "prior.npz")
+    return _scored(plan, prior, Curve([int(row[0]) for row in rows], [row[1] for row in rows]), told, command)
+
+
+def _finished(plan: _Plan, command: str) -> Trained | None:
+    """What a run in the folder left, scored anew, if it is to be resumed and nothing is left to train."""
+    o = plan.options
+    if not (o.resume and o.run and (o.run / "result.json").exists() and (o.run / "prior.npz").exists()):
+        return None
+    _check_identity(plan, o.run)
+    (kept,) = results.load_all(o.run / "result.json")
+    told = {name: kept.facts[name] for name in either.FACTS if name in kept.facts}
+    return _scored(plan, priors.load(o.run / "prior.npz", o.run.resolve().name), kept.curve, told, command)
+
+
+def _scored(plan: _Plan, prior: Prior, curve: Curve | None, told: dict[str, Any], command: str) -> Trained:
+    """Score the finished agent on valid tasks; store what remains."""
+    o = plan.options
     if o.evaluate_on != 0 and plan.suite.most("valid") != 0:
         measured = score(plan.suite, plan.suite.split("valid", o.evaluate_on), prior, o.seed, command)
     else:
         measured = unplayed(plan.suite, plan.split, contestant(plan.suite, prior), o.seed, command)
-    curve = Curve([int(row[0]) for row in rows], [row[1] for row in rows])
-    facts = measured.facts | told
+    keeps, facts = o.run if distributed.first() else None, measured.facts | told
     if keeps and o.snapshot_scores:
-        facts |= snapshots.scores(
-            plan.suite, plan.split, keeps / "priors", o.evaluate_on, o.task_seed, o.seed
-        )
-    result = dataclasses.replace(measured, budget=o.steps, spent=spent, curve=curve, facts=facts)
+        seen = keeps / "priors", o.evaluate_on, o.task_seed, o.seed
+        facts |= snapshots.scores(plan.suite, plan.split, *seen)
+    result = dataclasses.replace(measured, budget=o.steps, spent=prior.steps, curve=curve, facts=facts)
     if keeps:
         results.save(result, keeps / "result.json")
     return Trained(prior, result)
