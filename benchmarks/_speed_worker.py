@@ -55,8 +55,10 @@ class Training:
     def compile(self) -> Work:
         suite = suites.suite(self.suite)
         agent = agents.entry("ppo").build(suite.env.spec, self.config)
-        task = suite.standard if self.standard else suite.sample(jr.key(0))
-        tasks = jax.tree.map(lambda leaf: leaf[None], task)
+        tasks = suite.split("test", 1).tasks if suite.tables else None
+        if tasks is None:
+            task = suite.standard if self.standard else suite.sample(jr.key(0))
+            tasks = jax.tree.map(lambda leaf: leaf[None], task)
         key = jr.key(1)
         begin, seconds_start = _compiled(jit.start, agent, suite.env, tasks, key, self.lanes)
         held = [begin(tasks, key)]
@@ -154,6 +156,7 @@ _RECURRENT = NetworkConfig(torso=(256,), memory="gru", memory_size=256)
 CASES: dict[str, Training | Playing] = {
     "ppo-cartpole": Training("cartpole", PPOConfig(), 16, 50, standard=True),
     "ppo-gru-bandit": Training("bandit:arms=5,pulls=100", PPOConfig(network=_RECURRENT), 256, 2),
+    "ppo-platformer": Training("platformer", agents.configure("ppo-retro"), 8, 4),
     "env-bandit": Playing("bandit:arms=5,pulls=100", 4096, 1000),
     "env-cartpole": Playing("cartpole", 4096, 1000),
     "env-maze-rays": Playing("maze-small:obs=rays", 1024, 500),
@@ -175,7 +178,7 @@ def main() -> None:
         if line.strip() != "run":
             raise SystemExit(f"unknown request {line!r}")
         reply = {"seconds": _seconds(work.run), "peak_rss_mb": _peak_rss_mb()}
-        if work.flops and case.config.network.memory != "none":
+        if work.flops:
             reply["matmul_peak"] = matmul_peak(64 if args.tiny else 2048)
         print(json.dumps(reply), flush=True)
 

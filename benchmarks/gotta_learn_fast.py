@@ -107,7 +107,9 @@ def table(group: dict[str, Any]) -> str:
     for agent in group["agents"]:
         error = "" if agent["se"] is None else f" ± {agent['se']:,.0f}"
         cells = [f"{agent['mean']:,.0f}{error}", span(agent["mean_interval"]), f"{agent['iqm']:,.0f}"]
-        rows.append(f"| `{agent['name']}` | " + " | ".join([*cells, faster(agent), str(agent["runs"])]) + " |")
+        rows.append(
+            f"| `{agent['name']}` | " + " | ".join([*cells, faster(agent), str(agent["runs"])]) + " |"
+        )
     names = [f"`{agent['name']}`" for agent in group["agents"]]
     rows += ["", "| level | " + " | ".join(names) + " |", "|-|" + "--:|" * len(names)]
     for i, task in enumerate(group["tasks"]):

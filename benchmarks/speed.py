@@ -46,6 +46,11 @@ CASES: dict[str, Case] = {
         10_200.0,
         quoted=("PureJaxRL (7 300 steps/s, as published with issue 2)", 7_300.0),
     ),
+    "ppo-platformer": Case(
+        "adaptation of `ppo-retro` to a level of the platformer: two layers of 128, 8 lanes x 512 steps, 3 epochs, "
+        "8 minibatches",
+        15_000.0,
+    ),
     "env-bandit": Case("5-armed bandit trials, random agent, 4096 lanes", 10e6, runs_peer=True),
     "env-cartpole": Case("CartPole with varied physics, random agent, 4096 lanes", 10e6, runs_peer=True),
     "env-maze-rays": Case("maze-small seen by rays, random agent, 1024 lanes", 1e6),

@@ -26,9 +26,7 @@ def test_the_command_knows_every_case_of_the_worker() -> None:
     assert set(speed.CASES) == set(_speed_worker.CASES)
 
 
-@pytest.mark.parametrize(
-    "name", [n for n, c in _speed_worker.CASES.items() if isinstance(c, _speed_worker.Training)]
-)
+@pytest.mark.parametrize("name", ["ppo-cartpole", "ppo-gru-bandit"])  # ppo-platformer compiles for 15 s
 def test_a_training_case_counts_its_steps_and_goes_on_from_where_it_was(name: str) -> None:
     work = _speed_worker.CASES[name].tiny().compile()
     assert work.steps == 2 * 4 * 8
