@@ -174,6 +174,20 @@ def test_the_board_shows_ranks_intervals_and_curves(site: Site) -> None:
     assert site.browser().get("/c/cup", headers={"if-none-match": etag}).status_code == 304
 
 
+def test_live_pages_say_which_version_they_show_and_where_news_comes_from(site: Site) -> None:
+    key = site.store.submit(site.cup, site.users["Ada"], "agent", zipped()).id
+    for path, source, version in (
+        ("/c/cup", "/events/contest/cup", site.store.contest("cup").version),
+        (f"/s/{key}", f"/events/submission/{key}", site.store.submission(key).version),
+    ):
+        page = Page(site.browser().get(path).text)
+        body = page.all("body")[0]
+        assert (body["data-live"], body["data-version"]) == (source, str(version))
+        assert [tag for tag, attributes in page.tags if "data-fresh" in attributes]
+    key = site.scored("Ada", 5.0)
+    assert "data-live" not in Page(site.browser().get(f"/s/{key}").text).all("body")[0], "nothing is to come"
+
+
 def test_a_form_from_elsewhere_is_refused(site: Site) -> None:
     key = site.scored("Ada", 5.0)
     ada = site.browser("Ada")

@@ -1,12 +1,15 @@
 """Live news of boards and submissions: one look at the database a second, however many watch.
 
-A stream is server-sent events: `event: change` with the version that is now, and a comment every fifteen seconds, so that
-proxies keep the line open. Who is refused a stream asks every few seconds instead (the pages' script does).
+A stream is server-sent events: `event: change` with the version that is now, once at the start and again with every new
+one, and a comment every fifteen seconds, so that proxies keep the line open. A page carries the version it shows, so what
+changed between the page and its stream is not missed. Who is refused a stream asks every few seconds instead (the pages'
+script does).
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -40,15 +43,23 @@ def versions(store: Store, topics: Iterable[Topic]) -> dict[Topic, int]:
     return found
 
 
+@dataclass(eq=False)
+class _Watcher:
+    """One stream: what it is about, and the version it has been told."""
+
+    topic: Topic
+    told: int | None = None
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Pulse:
     """Streams, and the task that feeds them."""
 
     def __init__(self, store: Store, streams: int, seconds: float = 1.0) -> None:
         """`streams`: at most so many at once; `seconds`: between two looks at the database."""
         self.store, self.streams, self.seconds = store, streams, seconds
-        self._watchers: dict[asyncio.Event, Topic] = {}
-        self._known: dict[Topic, int] = {}
-        self._closing = asyncio.Event()
+        self._watchers: set[_Watcher] = set()
+        self._closing = False
 
     @property
     def full(self) -> bool:
@@ -59,39 +70,40 @@ class Pulse:
         """Look at the database until cancelled; a look that fails is left out."""
         while True:
             await asyncio.sleep(self.seconds)
-            topics = set(self._watchers.values())
+            topics = {watcher.topic for watcher in self._watchers}
             if not topics:
                 continue
             with contextlib.suppress(SQLAlchemyError):
                 found = await run_in_threadpool(versions, self.store, topics)
-                changed = {topic for topic, version in found.items() if self._known.get(topic) != version}
-                self._known = found
-                for event, topic in list(self._watchers.items()):
-                    if topic in changed:
-                        event.set()
+                for watcher in self._watchers:
+                    version = found.get(watcher.topic, watcher.told)
+                    if version != watcher.told:
+                        watcher.told = version
+                        watcher.news.set()
 
     def close(self) -> None:
         """End all streams."""
-        self._closing.set()
-        for event in self._watchers:
-            event.set()
+        self._closing = True
+        for watcher in self._watchers:
+            watcher.news.set()
 
     async def stream(self, topic: Topic) -> AsyncGenerator[bytes]:
         """Events about a topic until the listener leaves."""
-        event = asyncio.Event()
-        self._watchers[event] = topic
+        watcher = _Watcher(topic)
+        self._watchers.add(watcher)
         try:
             yield b"retry: 3000\n\n"
-            while not self._closing.is_set():
+            while not self._closing:
                 try:
-                    await asyncio.wait_for(event.wait(), 15.0)
+                    await asyncio.wait_for(watcher.news.wait(), 15.0)
                 except TimeoutError:
                     yield b": still here\n\n"
                     continue
-                event.clear()
-                yield f"event: change\ndata: {self._known.get(topic, 0)}\n\n".encode()
+                watcher.news.clear()
+                if not self._closing:
+                    yield f"event: change\ndata: {watcher.told}\n\n".encode()
         finally:
-            del self._watchers[event]
+            self._watchers.remove(watcher)
 
 
 __all__ = ["Pulse", "Topic", "versions"]

@@ -1,46 +1,64 @@
 // Brings news to a page: server-sent events, and where there are none, a look every few seconds.
-// What is fresh is fetched as the page itself, and its [data-fresh] parts replace those shown.
+// The page says which version it shows, events say which there is: it is fetched again until it is as new as that, and its
+// [data-fresh] parts replace those shown.
 (() => {
   "use strict";
   const source = document.body.dataset.live;
   if (!source) return;
-  let busy = false, again = false, asking = 0, last = 0, later = 0;
+  const PAUSE = 2000, ASK = 5000; // milliseconds between two looks at least; between looks without events
+  let shown = Number(document.body.dataset.version), there = shown;
+  let events = null, asking = 0, timer = 0, looking = false, last = 0;
 
-  const refresh = async () => {
-    if (busy || document.hidden) { again = true; return; }
-    busy = true; again = false; last = Date.now();
+  // A page that many watch is fetched by all of them: not at the same moment.
+  const news = () => {
+    if (timer || looking || shown >= there || document.hidden) return;
+    timer = setTimeout(look, Math.max(0, last + PAUSE - Date.now()) + 500 * Math.random());
+  };
+
+  const look = async () => {
+    timer = 0;
+    if (looking || document.hidden) return;
+    looking = true; last = Date.now();
     try {
       const answer = await fetch(location.href, { headers: { accept: "text/html" } });
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const now = document.querySelectorAll("[data-fresh]"), next = page.querySelectorAll("[data-fresh]");
-      now.forEach((part, i) => { if (next[i] && part.innerHTML !== next[i].innerHTML) swap(part, next[i]); });
-      if (!page.body.dataset.live) stop();
+      renew(page);
+      shown = Number(page.body.dataset.version);
+      if (!page.body.dataset.live) { there = shown; stop(); }
     } catch { /* the server is away: the next look will tell */ } finally {
-      busy = false;
-      if (again) setTimeout(refresh, Math.max(0, 1000 - (Date.now() - last)));
+      looking = false;
+      news();
     }
+  };
+
+  const renew = (page) => {
+    let [now, next] = [document, page].map((one) => [...one.querySelectorAll("[data-fresh]")]);
+    if (now.length !== next.length) [now, next] = [document, page].map((one) => [one.querySelector("main")]);
+    now.forEach((part, i) => { if (part.innerHTML !== next[i].innerHTML) swap(part, next[i]); });
   };
 
   // Keep what a reader has: scroll positions of tables, and the focus.
   const swap = (part, next) => {
     const lefts = [...part.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
-    const focus = document.activeElement && part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const stops = () => [...part.querySelectorAll("a, button, input, summary, [tabindex]")];
+    const focus = stops().indexOf(document.activeElement);
     part.replaceChildren(...next.childNodes);
     part.querySelectorAll(".scroll").forEach((box, i) => { box.scrollLeft = lefts[i] || 0; });
-    if (focus) part.querySelector(`a[href="${CSS.escape(focus)}"]`)?.focus();
+    stops()[focus]?.focus({ preventScroll: true });
   };
 
-  const ask = () => { asking ||= setInterval(refresh, 5000); };
-  let events = null;
-  const stop = () => { events?.close(); clearInterval(asking); };
-  if ("EventSource" in window) {
+  const start = () => {
+    if (!("EventSource" in window)) { ask(); return; }
     events = new EventSource(source);
-    // Pages are kept for a second, so the first look after a change may be too early: look again.
-    events.addEventListener("change", () => { refresh(); clearTimeout(later); later = setTimeout(refresh, 2500); });
+    events.addEventListener("change", (event) => { there = Math.max(there, Number(event.data)); news(); });
     events.addEventListener("open", () => { clearInterval(asking); asking = 0; });
     events.addEventListener("error", ask);
-  } else ask();
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && again) refresh(); });
+  };
+  const ask = () => { asking ||= setInterval(look, ASK); };
+  const stop = () => { events?.close(); clearInterval(asking); asking = 0; };
+  start();
+  document.addEventListener("visibilitychange", news);
   window.addEventListener("pagehide", stop);
+  window.addEventListener("pageshow", (event) => { if (event.persisted) start(); }); // back from the browser's own store
 })();
