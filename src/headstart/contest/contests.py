@@ -1,7 +1,7 @@
 """A contest as data: a TOML file says what is played, how long, when, and what is shown.
 
 title = "Retro contest"
-suite = "platformer-v0"
+suite = "platformer-v0:levels=practice"
 budget = 1_000_000                  # steps an evaluation
 seeds = 3                           # runs a level; or a list of seeds
 wall_clock = 7200.0                 # seconds an evaluation
