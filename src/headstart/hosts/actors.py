@@ -36,7 +36,7 @@ _BROKEN = "an error raised in its creation task"
 """in what Ray says of an actor that no place would help"""
 _WORDS = 5.0
 """seconds for which the last words of a worker that died are looked for"""
-_TOLD = ("reward", "terminated", "truncated", "row", "busy")
+_TOLD = ("reward", "terminated", "truncated", "row", "episode", "busy")
 """what an actor says of its lanes beside what they show"""
 
 _DIRECT = 90_000
@@ -79,8 +79,10 @@ class Stepper:
         except OSError:
             return node, ""
 
-    def reset(self, seed: int, attempt: int) -> Any:
-        """Begin anew; what is told is the same as of a step."""
+    def reset(self, seed: int, attempt: int, row: list[int], episode: list[int]) -> Any:
+        """Begin these episodes of trials of these rows; what is told is the same as of a step."""
+        block = self._crew.block
+        block["row"][...], block["episode"][...] = row, episode
         return self._told("reset", seed, attempt)
 
     def step(self, action: bytes) -> Any:
@@ -154,7 +156,8 @@ class Actor:
     def ask(self, command: str, *numbers: int) -> None:
         """Tell it what to do next."""
         if command == "reset":
-            self._begun, self._asked = numbers, self._reset.remote(*numbers)
+            held = [self._block[name][self._lanes].tolist() for name in ("row", "episode")]
+            self._begun, self._asked = numbers, self._reset.remote(*numbers, *held)
         else:
             self._asked = self._step.remote(self._block["action"][self._lanes].tobytes())
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol, runtime_checkable
 
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from headstart.errors import UsageError
@@ -23,6 +24,11 @@ class Simulators(HostLanes, Protocol):
     @property
     def busy(self) -> float:
         """Seconds of simulation so far, a mean over the workers."""
+        ...
+
+    @property
+    def episode(self) -> np.ndarray:
+        """Which of its trial's episodes each lane plays, `[N]`, from 0; always 0 where there are no trials."""
         ...
 
 

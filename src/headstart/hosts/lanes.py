@@ -62,6 +62,8 @@ class Program:
     """shape and dtype of an observation's leaves"""
     per_worker: int = 4
     """lanes in one process; 1 where a process holds only one simulator"""
+    episodes: int = 1
+    """of a lane before it draws another task"""
 
 
 @dataclass
@@ -89,14 +91,14 @@ class WorkerLanes:
     ) -> None:
         per = program.per_worker
         groups = [range(low, min(low + per, n)) for low in range(0, n, per)]
-        layout = Layout(program.leaves, _action(spec), n, len(groups))
+        layout = Layout(program.leaves, action_layout(spec), n, len(groups))
         self.program, self._spec, self._hire = program, spec, hire
         self._tree = jax.tree.structure(spec.obs)
         self._block = Block(layout)
         self._jobs = [
             Job(
                 *(program.factory, program.kwargs, tasks, program.by, spec.horizon),
-                *(tuple(group), tuple(first + lane for lane in group), pinned, i, layout),
+                *(tuple(group), tuple(first + lane for lane in group), pinned, i, layout, program.episodes),
             )
             for i, group in enumerate(groups)
         ]
@@ -116,6 +118,11 @@ class WorkerLanes:
         return self._block["row"].copy()
 
     @property
+    def episode(self) -> np.ndarray:
+        """Which of its task's episodes each lane plays, `[N]`, from 0."""
+        return self._block["episode"].copy()
+
+    @property
     def busy(self) -> float:
         """Seconds of simulation so far, a mean over the workers."""
         return float(self._block["busy"].mean())
@@ -132,6 +139,7 @@ class WorkerLanes:
             self._posts = [_Post(job, self._hire(job, self._block)) for job in self._jobs]
         for post in self._posts:
             post.attempt = post.streak = 0
+            self._block["episode"][list(post.job.lanes)] = 0
             post.worker.ask("reset", seed, 0)
         for post in self._posts:
             self._settle(post)
@@ -148,6 +156,7 @@ class WorkerLanes:
           RunError: if the environment breaks Gymnasium's interface, or a worker has died three times in a row.
         """
         self._block["action"][...] = action
+        self._was = self.rows, self.episode
         for post in self._posts:
             post.worker.ask("step")
         died = [post for post in self._posts if not self._stepped(post)]
@@ -175,6 +184,9 @@ class WorkerLanes:
             if np.any(self._block["terminated"][lanes] | self._block["truncated"][lanes]):
                 post.streak = 0
             return True
+        lanes, (row, episode) = list(post.job.lanes), self._was
+        self._block["row"][lanes] = row[lanes]  # whatever the worker did to it before it died
+        self._block["episode"][lanes] = (episode[lanes] + 1) % self.program.episodes
         self._revive(post, kind, why)
         return False
 
@@ -233,7 +245,8 @@ class WorkerLanes:
             pass
 
 
-def _action(spec: Spec) -> tuple[tuple[int, ...], str]:
+def action_layout(spec: Spec) -> tuple[tuple[int, ...], str]:
+    """Shape and dtype of an action."""
     match spec.action:
         case Discrete():
             return (), "int32"

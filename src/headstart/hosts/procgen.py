@@ -165,19 +165,31 @@ class ProcgenLanes:
       first: the name of the first, from which the others count.
       pinned: whether lane i keeps level i mod M; else each episode draws one.
       threads: of the simulator; 0 for as many as there are cores.
+      episodes: of a lane before it draws another level.
 
     Raises:
       UsageError: if Procgen is not installed, or the levels are too far apart to be drawn from.
     """
 
-    def __init__(self, game: Game, tasks: Levels, n: int, first: int, pinned: bool, threads: int = 0) -> None:
+    def __init__(
+        self,
+        game: Game,
+        tasks: Levels,
+        n: int,
+        first: int,
+        pinned: bool,
+        threads: int = 0,
+        episodes: int = 1,
+    ) -> None:
         require()
         self._game, self._levels = game, np.asarray(tasks.level, np.int64)
         self._n, self._first, self._threads = n, first, threads
         own = (first + np.arange(n)) % len(self._levels)
         self._pinned = pinned and len(self._levels) > 1
+        self._episodes = episodes
+        self._held = episodes > 1 and not pinned and len(self._levels) > 1
         spread = int(self._levels.max() - self._levels.min()) + 1
-        if not self._pinned and spread > _WASTE * len(self._levels):
+        if not (self._pinned or self._held) and spread > _WASTE * len(self._levels):
             raise UsageError(
                 f"{len(self._levels)} levels of {game.name} lie {spread} apart, too far to draw from; take neighbours."
             )
@@ -185,6 +197,12 @@ class ProcgenLanes:
         self._groups: list[_Group] = []
         self._row = {int(level): row for row, level in enumerate(self._levels)}
         self.deaths, self.busy = 0, 0.0
+        self._episode = np.zeros(n, np.int32)
+
+    @property
+    def episode(self) -> Int[np.ndarray, " N"]:
+        """Which of its level's episodes each lane plays, from 0."""
+        return self._episode.copy()
 
     @property
     def spec(self) -> Spec:
@@ -204,7 +222,10 @@ class ProcgenLanes:
         self.close()
         begun = time.perf_counter()
         word = int(np.random.SeedSequence([seed, self._first]).generate_state(1)[0]) & 0x3FFFFFFF
-        if self._pinned:
+        self._random, self._episode = np.random.default_rng([seed, self._first]), np.zeros(self._n, np.int32)
+        if self._held:
+            parts = [(np.array([lane]), self._drawn()) for lane in range(self._n)]
+        elif self._pinned:
             every = np.unique(self._own)
             parts = [(np.flatnonzero(self._own == level), np.array([level])) for level in every]
         else:
@@ -220,6 +241,23 @@ class ProcgenLanes:
         self.busy += time.perf_counter() - begun
         return TimeStep(obs, np.zeros(n, np.float32), np.ones(n, np.float32), np.ones(n, bool), obs)  # pyright: ignore[reportArgumentType]
 
+    def _drawn(self) -> Int[np.ndarray, "1"]:
+        """A level for a trial."""
+        return self._random.choice(self._levels, 1)
+
+    def _after(self, i: int, last: Int[np.ndarray, " k"]) -> UInt8[np.ndarray, "k 64 64 3"]:
+        """What is seen first of the episodes after those that ended in some of group i's lanes; a new trial of a lane that
+        has its levels to itself is played in a pool of its own.
+        """
+        group = self._groups[i]
+        lanes = np.array(group.lanes)[last]
+        self._episode[lanes] = (self._episode[lanes] + 1) % self._episodes
+        if self._held and not self._episode[lanes].any():
+            group.close()
+            word = int(self._random.integers(2**30))
+            group = self._groups[i] = _Group(self._game, group.lanes, self._drawn(), word, 1)
+        return group.begin(last)
+
     def step(self, action: np.ndarray) -> TimeStep:
         """Play one action in every lane; an episode that ends is followed by the next one's beginning."""
         begun = time.perf_counter()
@@ -228,14 +266,14 @@ class ProcgenLanes:
         fresh: list[tuple[np.ndarray, np.ndarray]] = []
         for group in self._groups:
             group.send(action)
-        for group in self._groups:
+        for i, group in enumerate(self._groups):
             lanes = np.array(group.lanes)
             seen, reward[lanes], terminated, truncated = group.receive()
             last = terminated | truncated
             first[lanes], discount[lanes] = last, 1.0 - terminated.astype(np.float32)
             final[lanes] = seen
             if last.any():
-                fresh.append((lanes[last], group.begin(np.flatnonzero(last))))
+                fresh.append((lanes[last], self._after(i, np.flatnonzero(last))))
         obs = final.copy() if fresh else final
         for lanes, seen in fresh:
             obs[lanes] = seen

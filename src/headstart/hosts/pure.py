@@ -90,6 +90,11 @@ class PureLanes:
         self._t += 1
         return jax.device_get(timestep)
 
+    @property
+    def episode(self) -> np.ndarray:
+        """Always 0: trials are for `envs.trial`."""
+        return np.zeros(self._n, np.int32)
+
     def close(self) -> None:
         """Nothing is open."""
 

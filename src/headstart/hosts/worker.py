@@ -49,6 +49,8 @@ class Job:
     """whether lane i keeps task i mod M; else each episode draws one"""
     worker: int
     layout: Layout
+    episodes: int = 1
+    """of a lane before it draws another task"""
 
 
 class _Lane:
@@ -61,14 +63,16 @@ class _Lane:
         self._t = 0
 
     def reset(self, seed: int, attempt: int) -> None:
-        """Begin anew, with random numbers of this seed."""
+        """Begin the episode that the block says, with random numbers of this seed."""
         self._random = np.random.default_rng([seed, self._name, attempt])
         self._begin()
 
     def _begin(self) -> None:
         job = self._job
         drawn, seed = int(self._random.integers(len(job.tasks))), int(self._random.integers(2**31))
-        row = self._name % len(job.tasks) if job.pinned else drawn
+        if not self._block["episode"][self._lane]:
+            self._block["row"][self._lane] = self._name % len(job.tasks) if job.pinned else drawn
+        row = int(self._block["row"][self._lane])
         task = job.tasks[row]
         if self._env is None or (job.by == "make" and row != self._made):
             self.close()
@@ -81,7 +85,6 @@ class _Lane:
         options = task if job.by == "reset" else None
         obs = api.check_reset(self._env.reset(seed=seed, options=options))
         self._show(self._block.obs, obs, "reset()'s observation")
-        self._block["row"][self._lane] = row
         self._t = 0
 
     def _show(self, where: list[Any], obs: Any, what: str) -> None:
@@ -100,6 +103,7 @@ class _Lane:
         ended = terminated or truncated
         self._show(block.final if ended else block.obs, obs, "step()'s observation")
         if ended:
+            block["episode"][lane] = (block["episode"][lane] + 1) % self._job.episodes
             self._begin()
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
+from headstart.envs.trial import TrialObs
 from headstart.errors import UsageError
 from headstart.hosts.env import HostEnv, Simulators
 from headstart.loops.jit import Carry, Log, Tally
@@ -364,27 +365,29 @@ def _choose(
 
 def play(
     agent: Agent, env: HostEnv, tasks: PyTree, state: AgentState, key: PRNGKeyArray
-) -> tuple[Float[np.ndarray, "M 1"], Int[np.ndarray, "M 1"]]:
-    """Return and length of one episode of each task in the table `[M, ...]`, `env.width` of them side by side.
+) -> tuple[Float[np.ndarray, "M K"], Int[np.ndarray, "M K"]]:
+    """Return and length of an episode (of a trial's K) of each task in the table `[M, ...]`, `env.width` side by side.
 
     The simulators' randomness depends on `key` and the task's row only, never on the agent.
     """
-    m = jax.tree.leaves(tasks)[0].shape[0]
+    m, k = jax.tree.leaves(tasks)[0].shape[0], env.spec.episodes
     k_reset, k_act = jr.split(key)
-    returns, lengths = np.zeros((m, 1), np.float32), np.zeros((m, 1), np.int32)
+    returns, lengths = np.zeros((m, k), np.float32), np.zeros((m, k), np.int32)
     for low in range(0, m, env.width):
         n = min(env.width, m - low)
-        rows, alive = slice(low, low + n), np.ones(n, bool)
+        rows, episode, alive = np.arange(low, low + n), np.zeros(n, np.int32), np.ones(n, bool)
         memory, k_batch = agent.memory(n), jr.fold_in(k_act, low)
         with contextlib.closing(env.open(tasks, n, low, True)) as lanes:
             timestep = lanes.reset(_word(k_reset))
-            for t in range(env.spec.horizon):
+            for t in range(env.spec.steps):
                 seen = timestep._replace(final_obs=None)
                 memory, action = _choose(agent, state, memory, seen, k_batch, np.int32(t))  # pyright: ignore[reportArgumentType]
                 timestep = lanes.step(np.asarray(action))
-                returns[rows, 0] += np.where(alive, timestep.reward, np.float32(0.0))
-                lengths[rows, 0] += alive
+                returns[rows, episode] += np.where(alive, timestep.reward, np.float32(0.0))
+                lengths[rows, episode] += alive
                 alive = alive & ~np.asarray(timestep.first)
+                if isinstance(timestep.obs, TrialObs):
+                    episode += alive & np.asarray(timestep.obs.ended)
                 if not alive.any():
                     break
     return returns, lengths

@@ -6,6 +6,7 @@ A task is a dictionary in a JSON file: keyword arguments of the environment (`by
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from headstart.hosts.env import HostEnv, Simulators
 from headstart.hosts.lanes import Hire, Program, WorkerLanes
 from headstart.hosts.processes import Process
 from headstart.hosts.tasks import HostTask, Shelf, hold_out
+from headstart.hosts.trials import in_trials
 from headstart.tasks import Role, Suite
 from headstart.types import Spec
 
@@ -39,6 +41,7 @@ def asgym(
     per_worker: int = 4,
     halves: int = 1,
     stale: int = 0,
+    episodes: int = 0,
 ) -> Suite:
     """A Gymnasium environment and the tasks of three JSON files; score: mean return of an episode.
 
@@ -52,6 +55,7 @@ def asgym(
       per_worker: lanes in one process.
       halves: parts of the lanes that take turns; 2 computes the actions of one while the other is simulated.
       stale: updates that the acting weights may be behind; 1 simulates while the agent learns.
+      episodes: 0 for single episodes; more for trials of so many episodes of one task (RL²).
 
     Raises:
       UsageError: for an environment that cannot be made, spaces no network fits, or files that hold no tasks.
@@ -66,7 +70,7 @@ def asgym(
     kwargs = {key: value for key, value in first.items() if key != "name"} if by == "make" else {}
     spec, leaves = _probe(env, kwargs, horizon)
     program = Program(env, env, {}, by, leaves, per_worker)
-    return foreign("asgym", program, spec, shelf, f"the Gymnasium environment {env}", halves, stale)
+    return foreign("asgym", program, spec, shelf, f"the Gymnasium environment {env}", halves, stale, episodes)
 
 
 def foreign(
@@ -77,9 +81,12 @@ def foreign(
     about: str,
     halves: int = 1,
     stale: int = 0,
+    episodes: int = 0,
     ready: Callable[[tuple[dict[str, Any], ...]], None] = lambda _: None,
 ) -> Suite:
     """A suite whose environment is stepped by workers; `ready(tasks)` refuses what cannot be played."""
+    if episodes:
+        program = replace(program, episodes=episodes)
 
     def opened(hire: Hire, tasks: PyTree, n: int, first: int, pinned: bool) -> Simulators:
         found = shelf.find(tasks)
@@ -95,7 +102,9 @@ def foreign(
 
     pace = (halves, stale, 4 * program.per_worker)
     env = HostEnv(program.name, spec, partial(opened, Process), *pace, by=lambda hire: partial(opened, hire))
-    return Suite(name, env, sample, about=f"{about}; score: mean return of an episode", tables=tables)
+    score = f"total reward of a trial of {episodes} episodes" if episodes else "mean return of an episode"
+    env = in_trials(env, episodes) if episodes else env
+    return Suite(name, env, sample, about=f"{about}; score: {score}", tables=tables)
 
 
 def _shelf(train: str, valid: str, test: str) -> Shelf:

@@ -19,6 +19,7 @@ from headstart.errors import UsageError, unknown
 from headstart.hosts import procgen as host
 from headstart.hosts.env import HostEnv, Simulators
 from headstart.hosts.procgen import Game, Levels, ProcgenLanes
+from headstart.hosts.trials import in_trials
 from headstart.tasks import Role, Suite, Table
 
 _AT: dict[Role, int] = {"train": 0, "valid": 1 << 20, "test": 1 << 21}
@@ -134,6 +135,7 @@ def procgen(
     threads: int = 0,
     halves: int = 1,
     stale: int = 0,
+    episodes: int = 0,
 ) -> Suite:
     """A game of Procgen; score: mean return of an episode, which `normalised` puts on the paper's scale.
 
@@ -146,6 +148,7 @@ def procgen(
       threads: of the simulator; 0 for as many as there are cores.
       halves: parts of the lanes that take turns; 2 computes the actions of one while the other is simulated.
       stale: updates that the acting weights may be behind; 1 simulates while the agent learns.
+      episodes: 0 for single episodes; more for trials of so many episodes of one level (RL²).
 
     Raises:
       UsageError: for an unknown game or mode, numbers out of range, or where the extra `procgen` is not installed.
@@ -166,7 +169,7 @@ def procgen(
     tables = _tables(which, start_level, num_levels, test_levels)
 
     def opened(tasks: PyTree, n: int, first: int, pinned: bool) -> Simulators:
-        return ProcgenLanes(which, tasks, n, first, pinned, threads)
+        return ProcgenLanes(which, tasks, n, first, pinned, threads, max(episodes, 1))
 
     train = tables["train"].tasks
 
@@ -179,4 +182,5 @@ def procgen(
         f"Procgen's {game} ({mode}); score: mean return of an episode ({low:g} is chance, {high:g} the most)"
     )
     env: Any = HostEnv(f"procgen {game}", which.spec, opened, halves, stale, width=32)
+    env = in_trials(env, episodes) if episodes else env
     return Suite("procgen", env, sample, about=about, tables=tables)

@@ -34,6 +34,7 @@ def retro(
     scenario: str = "",
     halves: int = 1,
     stale: int = 0,
+    episodes: int = 0,
 ) -> Suite:
     """One game from its save states; score: mean return of an episode, as the game's scenario rewards it.
 
@@ -49,6 +50,7 @@ def retro(
       scenario: the game's file of rewards and ends; "" for its own.
       halves: parts of the lanes that take turns.
       stale: updates that the acting weights may be behind.
+      episodes: 0 for single episodes; more for trials of so many episodes from one save state (RL²).
 
     Raises:
       UsageError: for a game or scenario there is none of, or a folder without save states.
@@ -62,7 +64,7 @@ def retro(
         "scenario": scenario,
         "folder": str(Path(states).resolve()) if states else "",
     }
-    return _suite("retro", kwargs, shelf, horizon, f"{game} in an emulator", (halves, stale))
+    return _suite("retro", kwargs, shelf, horizon, f"{game} in an emulator", (halves, stale, episodes))
 
 
 def retro_sonic(
@@ -74,6 +76,7 @@ def retro_sonic(
     valid: int = 0,
     halves: int = 1,
     stale: int = 0,
+    episodes: int = 0,
 ) -> Suite:
     """Sonic's 58 levels of Gotta Learn Fast; score: mean return of an episode, at most 10 000.
 
@@ -86,6 +89,7 @@ def retro_sonic(
       valid: how many training levels, the last of the list, are kept to choose priors on.
       halves: parts of the lanes that take turns.
       stale: updates that the acting weights may be behind.
+      episodes: 0 for single episodes; more for trials of so many episodes from one save state (RL²).
 
     Raises:
       UsageError: for options out of range.
@@ -107,7 +111,9 @@ def retro_sonic(
         }
     )
     kwargs = options | {"game": levels[0]["game"], "scenario": "contest"}
-    return _suite("retro-sonic", kwargs, shelf, horizon, "Sonic's levels in an emulator", (halves, stale))
+    return _suite(
+        "retro-sonic", kwargs, shelf, horizon, "Sonic's levels in an emulator", (halves, stale, episodes)
+    )
 
 
 def _options(
@@ -131,7 +137,7 @@ def _options(
 
 
 def _suite(
-    name: str, kwargs: dict[str, Any], shelf: Shelf, horizon: int, about: str, pace: tuple[int, int]
+    name: str, kwargs: dict[str, Any], shelf: Shelf, horizon: int, about: str, pace: tuple[int, int, int]
 ) -> Suite:
     h, w = (games.SMALL, games.SMALL) if kwargs["obs"] == "pixels" else games.shape_of(kwargs["game"])
     shape = (h, w, kwargs["frames"] * (1 if kwargs["obs"] == "pixels" else 3))
