@@ -2,7 +2,7 @@
 
     taskset -c 1 python -m benchmarks.procgen speed      > benchmarks/results/procgen_speed.jsonl
     taskset -c 1 python -m benchmarks.procgen repeats    > benchmarks/results/procgen_repeats.jsonl
-    python -m benchmarks.procgen learn 786432 --games coinrun --folder RUNS >> benchmarks/results/procgen_learn.jsonl
+    python -m benchmarks.procgen learn 524288 --games coinrun --folder RUNS >> benchmarks/results/procgen_learn.jsonl
     python -m benchmarks.procgen update > benchmarks/results/procgen_update.jsonl
     taskset -c 1 python -m benchmarks.procgen pictures     (writes docs/suites/procgen.png; `curves`: procgen_learn.png)
 
