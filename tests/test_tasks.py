@@ -1,6 +1,8 @@
 """Splits: disjoint by content, nested, reproducible, named by their content."""
 
 import dataclasses
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -8,8 +10,10 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from jaxtyping import PRNGKeyArray
 
 from headstart.envs.bandit import Bandit, BanditTask
+from headstart.envs.trial import Trial
 from headstart.errors import UsageError
 from headstart.tasks import ROLES, Role, Split, Suite, Table, has_role, task_hash
 
@@ -145,6 +149,52 @@ def test_an_endless_split_offers_fresh_tasks_of_its_role(suite: Suite) -> None:
 def test_a_finite_split_offers_all_it_has(suite: Suite) -> None:
     split = suite.split("train", 5)
     assert split.block(jr.key(0), 1024) is split.tasks
+
+
+@dataclass(frozen=True)
+class Few:
+    """A distribution of a few tasks, the last of which is rare."""
+
+    n: int
+
+    def __call__(self, key: PRNGKeyArray) -> BanditTask:
+        rare = jr.uniform(key) < 1e-3
+        row = jnp.where(rare, self.n - 1, jr.randint(key, (), 0, self.n - 1))
+        return BanditTask(jnp.stack([row / 2, row / 3]).astype(jnp.float32))
+
+
+def _by_role(n: int) -> dict[Role, int]:
+    """How many of the tasks of `Few(n)` have each role."""
+    rows = np.arange(n, dtype=np.float32)
+    tasks = BanditTask(jnp.stack([jnp.asarray(rows) / 2, jnp.asarray(rows) / 3], axis=1))
+    hashed = jax.vmap(task_hash)(tasks)
+    return {role: int(np.sum(np.asarray(has_role(role, hashed)))) for role in ROLES}
+
+
+def test_no_task_is_twice_in_a_set_and_too_few_are_refused() -> None:
+    suite, most = Suite("few", Trial(Bandit(2), 3), Few(24)), _by_role(24)
+    for role in ROLES:
+        with pytest.raises(
+            UsageError, match=f"to give {role} {most[role] + 1}; ask for at most {most[role]}"
+        ):
+            suite.split(role, most[role] + 1)
+        every = _rows(suite.split(role, most[role]))
+        assert len({row.tobytes() for row in every}) == most[role] == len(every)
+        np.testing.assert_array_equal(_rows(suite.split(role, 2)), every[:2])
+    assert suite.split("valid").size == most["valid"], "where there are no thousand, all there are"
+    assert len(suite.split("train").block(jr.key(0), 1024).mean) == 1024, "an endless split may repeat itself"
+
+
+def test_a_million_tasks() -> None:
+    suite = Suite("bandit", Trial(Bandit(2), 3), Bandit(2).sample)
+    begun = time.monotonic()
+    split = suite.split("train", 1_000_000)
+    rows = _rows(split)
+    assert time.monotonic() - begun < 60, "seconds, not minutes"
+    assert rows.shape == (1_000_000, 2)
+    assert len(np.unique(rows.view(np.uint64))) == 1_000_000
+    np.testing.assert_array_equal(_rows(suite.split("train", 100)), rows[:100])
+    assert split.block(jr.key(0), 1024) is split.tasks, "held once"
 
 
 @pytest.mark.parametrize("size", [0, -3])

@@ -60,10 +60,39 @@ def has_role(role: Role, hashed: UInt32[Array, "*n"]) -> Array:
 @partial(jax.jit, static_argnums=(0, 1))
 def _candidates(
     sample: Callable[[PRNGKeyArray], Task], role: Role, key: PRNGKeyArray, batch: Int[Array, ""]
-) -> tuple[PyTree, Array]:
-    """A batch of tasks `[_DRAWS, ...]` of the distribution, and which of them have the role."""
+) -> tuple[PyTree, Array, Array]:
+    """A batch of tasks `[_DRAWS, ...]` of the distribution, their hashes, and which of them have the role."""
     tasks = jax.vmap(sample)(jr.split(jr.fold_in(key, batch), _DRAWS))
-    return tasks, has_role(role, jax.vmap(task_hash)(tasks))
+    hashed = jax.vmap(task_hash)(tasks)
+    return tasks, hashed, has_role(role, hashed)
+
+
+class _Batch(NamedTuple):
+    """Tasks `[n, ...]` and their hashes `[n]`."""
+
+    tasks: PyTree
+    hashed: UInt32[np.ndarray, " n"]
+
+
+def _rows(tree: PyTree, which: Any) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[which], tree)
+
+
+def _joined(batches: list[_Batch], distinct: bool) -> _Batch:
+    """Batches in a row; of tasks that repeat, if they are to be distinct, the first.
+
+    Only tasks of equal hash are compared, of which there are few where few repeat.
+    """
+    every: _Batch = jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
+    if not distinct:
+        return every
+    _, place, count = np.unique(every.hashed, return_inverse=True, return_counts=True)
+    first, seen = count[place] == 1, set[bytes]()
+    for row in np.flatnonzero(~first):
+        content = b"".join(leaf[row].tobytes() for leaf in jax.tree.leaves(every.tasks))
+        first[row] = content not in seen
+        seen.add(content)
+    return _rows(every, first)
 
 
 @dataclass(frozen=True)
@@ -150,8 +179,8 @@ class Suite:
 
         Args:
           role: "train", "valid" or "test".
-          size: how many; None is an endless distribution for "train" and 1000 fixed tasks otherwise, or all there are
-            where the tasks were made. Sets of the same seed are nested: the first ten of a hundred are the set of ten.
+          size: how many, all different; None is an endless distribution for "train" and 1000 fixed tasks otherwise, or all
+            there are where there are fewer. Sets of the same seed are nested: the first ten of a hundred are the set of ten.
           seed: another seed draws other tasks of the same role; tasks that were made have none but 0.
 
         Raises:
@@ -166,10 +195,11 @@ class Suite:
         if role in self.tables:
             return self._made(role, self.tables[role], size, seed)
         root = jr.fold_in(jr.key(seed), ROLES.index(role))
-        draw = self._sampler(role)
+
+        draw = partial(self._drawn, role)
         if size is None and role == "train":
             return Split(self.name, role, None, draw)
-        return Split(self.name, role, draw(root, 1000 if size is None else size), draw)
+        return Split(self.name, role, self._drawn(role, root, size or 1000, size or 1), draw)
 
     def _made(self, role: Role, table: Table, size: int | None, seed: int) -> Split:
         """The first `size` of the tasks that were made for a role."""
@@ -190,20 +220,28 @@ class Suite:
 
         return Split(self.name, role, tasks, draw, table.labels[:size])
 
-    def _sampler(self, role: Role) -> Callable[[PRNGKeyArray, int], PyTree]:
-        """A function `(key, n) -> [n, ...]` that samples tasks of one role by rejection on their hash."""
+    def _drawn(self, role: Role, key: PRNGKeyArray, n: int, distinct: int = 0) -> PyTree:
+        """Tasks `[n, ...]` of one role, by rejection on their hash.
 
-        def draw(key: PRNGKeyArray, n: int) -> PyTree:
-            kept: list[PyTree] = []
-            found = 0
-            for batch in range(100 + 32 * n // _DRAWS):
-                tasks, mask = jax.device_get(_candidates(self.sample, role, key, jnp.int32(batch)))
-                kept.append(jax.tree.map(lambda leaf, mask=mask: leaf[mask], tasks))
-                found += int(mask.sum())
-                if found >= n:
-                    return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *kept)
-            raise UsageError(
-                f"suite {self.name} has too few distinct tasks to give {role} {n}; ask for fewer."
-            )
+        If some are to be `distinct`, each is there once, and where there are no more than those, fewer than n will do.
 
-        return draw
+        Raises:
+          UsageError: if there are fewer.
+        """
+        kept: list[_Batch] = []
+        found = 0
+        for batch in range(100 + 32 * n // _DRAWS):
+            *drawn, mask = jax.device_get(_candidates(self.sample, role, key, jnp.int32(batch)))
+            kept.append(_rows(_Batch(*drawn), mask))
+            found += int(mask.sum())
+            if found >= n:
+                kept = [_joined(kept, distinct > 0)]
+                found = len(kept[0].hashed)
+            if found >= n:
+                return _rows(kept[0].tasks, slice(n))
+        every = _joined(kept, distinct > 0)
+        if not 0 < distinct <= len(every.hashed):
+            most = len(every.hashed)
+            hint = f"ask for at most {most}" if most else "ask for fewer"
+            raise UsageError(f"suite {self.name} has too few distinct tasks to give {role} {n}; {hint}.")
+        return every.tasks
