@@ -1,5 +1,9 @@
 """Films have the right frames, tell the right story of a trial, and are refused with a sentence."""
 
+import errno
+import os
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -10,7 +14,7 @@ from PIL import Image
 from headstart.envs.maze import FORWARD, LEFT, RIGHT, MazeState
 from headstart.envs.maze_map import MazeTask
 from headstart.envs.trial import Trial, TrialState
-from headstart.errors import UsageError
+from headstart.errors import RunError, UsageError
 from headstart.reports.video import sheet, trial_film, write_film
 from headstart.suites import suite
 from headstart.suites._maze_pictures import draw_map, paths_of
@@ -110,6 +114,23 @@ def test_refusals(tmp_path, monkeypatch):
         write_film(tmp_path / "a.mp4", FRAMES)
     with pytest.raises(UsageError, match="no pictures"):
         trial_film(tmp_path / "a.gif", suite("bandit"), (), ())
+
+
+def test_a_disk_without_room_keeps_the_film_before(tmp_path, monkeypatch):
+    path = write_film(tmp_path / "a.gif", FRAMES)
+    before = path.read_bytes()
+
+    def full(image, file, **_):
+        Path(file).write_bytes(b"half a film")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(RunError, match=r"a.gif could not be written \(No space left on device\)"):
+        write_film(path, FRAMES[:2])
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(RunError, match=r"b.gif could not be written \(File exists\)"):
+        write_film(path / "b.gif", FRAMES)
 
 
 def test_a_sheet_of_stills_fills_rows_first():

@@ -1,5 +1,6 @@
 """Films of what an agent did: animated GIFs and WebPs, MP4s where ffmpeg is installed, and sheets of stills."""
 
+import contextlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -74,6 +75,7 @@ def write_film(
 
     Raises:
       UsageError: for another ending, without ffmpeg for an MP4, or if there are no frames.
+      RunError: if the disk is full or the folder cannot be written; a film that was there before is kept.
     """
     path = Path(path)
     writers = {".gif": _write_gif, ".webp": _write_webp, ".mp4": _write_mp4}
@@ -83,8 +85,16 @@ def write_film(
         raise UsageError("a film has at least one frame.")
     if not rate > 0:
         raise UsageError(f"a film has a positive number of frames a second, not {rate}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writers[path.suffix](path, frames, rate, hold)
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writers[path.suffix](part, frames, rate, hold)
+        part.replace(path)
+    except OSError as error:
+        raise RunError(f"{path} could not be written ({error.strerror or error}).") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return path
 
 
