@@ -21,9 +21,9 @@ from headstart.agents.ppo import PPOConfig
 from headstart.envs.bandit import Bandit, BanditTask
 from headstart.envs.trial import Trial
 from headstart.errors import RunError, UsageError
-from headstart.loops import checkpoint, jit
+from headstart.loops import checkpoint, either, jit
 from headstart.nets.actor_critic import NetworkConfig
-from headstart.types import Agent
+from headstart.types import Agent, TimeStep
 
 ENV = Trial(Bandit(2), 3)
 TASKS = BanditTask(np.array([[0.1, 0.9], [0.8, 0.2], [0.5, 0.6]], np.float32))
@@ -183,6 +183,19 @@ def test_lanes_over_two_devices_give_what_one_gives() -> None:
         assert found["devices"] == found["spread"] == 2
         assert found["leaves"] > 10
         assert found["apart"] < 1e-5
+
+
+def test_lanes_that_the_devices_do_not_divide_are_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = jnp.ones(3, bool)
+    nothing = jit.Carry(*[()] * len(jit.Carry._fields))
+    carry = nothing._replace(timestep=TimeStep((), first, first, first, ()))
+    assert either.place(carry) is carry
+    assert caplog.messages == []
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    assert either.place(carry) is carry
+    assert caplog.messages == ["3 lanes cannot be shared evenly by 2 devices: one of them does it all."]
 
 
 STATE = {"weights": jnp.arange(6.0).reshape(2, 3), "count": jnp.int32(3), "seen": jnp.array([True, False])}

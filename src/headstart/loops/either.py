@@ -50,9 +50,14 @@ def check(agent: Agent, env: Env, tasks: PyTree, carry: Carry, key: PRNGKeyArray
 
 
 def place(carry: Carry) -> Carry:
-    """Spread the lanes over the devices, where there are several that divide them."""
+    """Spread the lanes over the devices, where there are several that divide them; say so where they do not."""
     devices, lanes = jax.device_count(), carry.timestep.first.shape[0]
-    if isinstance(carry.lanes, Outside) or devices == 1 or lanes % devices:
+    if isinstance(carry.lanes, Outside) or devices == 1:
+        return carry
+    if lanes % devices:
+        _LOG.warning(
+            "%d lanes cannot be shared evenly by %d devices: one of them does it all.", lanes, devices
+        )
         return carry
     return jit.place(carry, Mesh(np.array(jax.devices()), ("lanes",)))
 
