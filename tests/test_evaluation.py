@@ -60,8 +60,40 @@ def test_what_a_result_says_about_its_origin() -> None:
         "tasks": None,
         "steps": 1,
         "seed": 3,
+        "overlap": 0,
     }
     assert learned.config["network"]["memory"] == "gru"
+
+
+def test_a_result_counts_the_tasks_its_prior_was_trained_on() -> None:
+    few, many = SUITE.split("valid", 9), SUITE.split("valid", 30)
+    kept = dataclasses.replace(a_prior("kept"), tasks=9, seen=few.digests, split="valid")
+    (nested,) = evaluate(SUITE, [kept], tasks=30, split="valid")
+    (apart,) = evaluate(SUITE, [kept], tasks=30)
+    assert nested.prior
+    assert apart.prior
+    assert (nested.prior["overlap"], apart.prior["overlap"]) == (9, 0)
+    assert kept.overlap(few) == kept.overlap(many) == 9
+    unlisted = dataclasses.replace(kept, seen=())
+    assert (unlisted.overlap(many), unlisted.overlap(SUITE.split("test", 3))) == (None, 0)
+    forgotten = dataclasses.replace(unlisted, split="")
+    assert forgotten.overlap(SUITE.split("test", 3)) is None
+    assert a_prior("endless").overlap(SUITE.split("train", 3)) is None
+
+
+def test_one_task_of_every_role_is_not_unseen() -> None:
+    lonely = suites.suite("asgym:env=CartPole-v1")
+    prior = dataclasses.replace(a_prior("x"), tasks=1, seen=lonely.split("train").digests, split="train")
+    assert prior.overlap(lonely.split("test")) == 1
+
+
+def test_a_prior_of_another_suite_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    evaluate(SUITE, [a_prior("mine")], tasks=2)
+    assert caplog.messages == []
+    evaluate("bandit:arms=2,pulls=4", [a_prior("mine")], tasks=2)
+    assert caplog.messages == [
+        f"mine was trained on {SUITE.name} and plays another suite, bandit-v0:arms=2,pulls=4."
+    ]
 
 
 def test_the_same_agent_under_two_names_scores_the_same() -> None:
@@ -186,13 +218,20 @@ def test_facts_say_how_often_episodes_ended_early() -> None:
     played = play(always(1), suite.env, GOALS, (), jr.key(0))
     np.testing.assert_array_equal(played.lengths, [[1, 1], [3, 3], [5, 5], [6, 6]])
     np.testing.assert_array_equal(played.returns, [[1, 1], [1, 1], [1, 1], [0, 0]])
-    assert facts(suite, played) == {"finished_early": [0.75, 0.75], "second_shorter": 0.0}
+    assert facts(suite, played) == {
+        "finished_early": [0.75, 0.75],
+        "second_shorter": 0.0,
+        "second_equal": 1.0,
+    }
     stuck = play(always(0), suite.env, GOALS, (), jr.key(0))
-    assert facts(suite, stuck) == {"finished_early": [0.0, 0.0], "second_shorter": 0.0}, (
-        "never there is a fact too"
-    )
+    never = {"finished_early": [0.0, 0.0], "second_shorter": 0.0, "second_equal": 1.0}
+    assert facts(suite, stuck) == never, "never there is a fact too"
     faster = Played(stuck.returns, np.array([[6, 3], [4, 2], [5, 5], [6, 6]], np.int32))
-    assert facts(suite, faster) == {"finished_early": [0.5, 0.75], "second_shorter": 0.5}
+    assert facts(suite, faster) == {
+        "finished_early": [0.5, 0.75],
+        "second_shorter": 0.5,
+        "second_equal": 0.5,
+    }
     alone = play(always(1), Corridor(), GOALS, (), jr.key(0))
     assert facts(_corridor(Corridor()), alone) == {"finished_early": [0.75]}
 
@@ -258,6 +297,19 @@ def test_rewards_that_are_not_finite_are_a_failed_run() -> None:
 def test_what_cannot_be_scored_is_refused(who: str, chosen: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         evaluate("bandit:arms=2,pulls=3", [who], **chosen)
+
+
+@pytest.mark.parametrize(
+    ("suite", "who", "near"),
+    [
+        ("tabular-mdp", "greedy", "mdp-greedy"),
+        ("tabular-mdp", "epsilon-greedy", "mdp-epsilon-greedy"),
+        ("bandit", "mdp-greedy", "greedy"),
+    ],
+)
+def test_a_rule_for_another_suite_is_answered_with_its_counterpart(suite: str, who: str, near: str) -> None:
+    with pytest.raises(UsageError, match=f"^{who} cannot play {suite}-v0; did you mean {near}\\?$"):
+        evaluate(suite, [who], tasks=2)
 
 
 def test_a_path_and_an_oracle_may_play(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Result], Path]:
     results += [result("rl2", 0.9, **maze, facts=facts), result("random", -0.2, **maze, facts=facts)]
     results += [result("rl2", 0.5, **maze, fingerprint="fedcba9876543210")]
     path = report(
-        results, folder / "new" / "page.html", "A & B", {"A <trial>": folder / "trial.gif"}, "make it"
+        results, folder / "new" / "page.html", "A & B", {"A <trial>": str(folder / "trial.gif")}, "make it"
     )
     return results, path
 
@@ -164,7 +164,25 @@ def test_the_page_says_what_the_summary_says(rich: tuple[list[Result], Path]) ->
         "0.1.0",
     ):
         assert expected in words
-    assert "headstart evaluate bandit" not in words, "the command given replaces those of the results"
+    assert "This command made the results on this page: headstart evaluate bandit" in words
+    assert "This command made the page of them: make it" in words
+
+
+def test_a_page_names_only_commands_that_made_it(tmp_path: Path) -> None:
+    def said(results: list[Result], command: str = "") -> str:
+        path = report(results, str(tmp_path / "page.html"), command=command)
+        return " ".join(Page(path.read_text()).words.split())
+
+    named, bare = result("ucb1"), result("greedy", command="")
+    assert "made the page" not in said([named])
+    both = said([named, bare, result("rl2", command="headstart train")], "headstart report")
+    assert (
+        "These commands made the results on this page, but for 1 whose origin is not stored: "
+        "headstart evaluate bandit headstart train This command made the page of them: headstart report"
+    ) in both
+    assert "This command made the page: headstart report" in said([bare], "headstart report")
+    assert "This command" not in said([bare])
+    assert said([named], "headstart evaluate bandit").count("headstart evaluate bandit") == 1
 
 
 def test_numbers_in_figures_are_not_cut(rich: tuple[list[Result], Path]) -> None:
@@ -241,6 +259,43 @@ def test_novelty_is_claimed_only_where_it_is_true() -> None:
     assert "on 200 test bandits" in only(scratch)["headline"]
     elsewhere = [dataclasses.replace(r, split="train") for r in bandits()]
     assert "never seen" not in only(elsewhere)["headline"]
+
+
+@pytest.mark.parametrize(
+    ("about", "where", "notes"),
+    [
+        ({"tasks": 9, "overlap": 0}, "bandits it has never seen", []),
+        (
+            {"tasks": 9, "overlap": 200},
+            "the bandits it was trained on",
+            ["rl2 was trained on these very tasks."],
+        ),
+        (
+            {"tasks": 9, "overlap": 9},
+            "200 test bandits, 9 of which it was trained on",
+            ["rl2 was trained on 9 of these 200 tasks."],
+        ),
+        (
+            {"tasks": 9, "overlap": None},
+            "200 test bandits: more",
+            ["Whether rl2 was trained on some of these tasks is not stored."],
+        ),
+        (
+            {"tasks": 9},
+            "200 test bandits: more",
+            ["Whether rl2 was trained on some of these tasks is not stored."],
+        ),
+        (
+            {"suite": "bandit-v0:pulls=5"},
+            "bandits it has never seen",
+            ["rl2 was trained on another suite, bandit-v0:pulls=5."],
+        ),
+    ],
+)
+def test_novelty_is_claimed_only_without_overlap(about: dict[str, Any], where: str, notes: list[str]) -> None:
+    group = only([result("ucb1", 78.0), result("rl2", 79.0, prior=PRIOR | about)])
+    assert f"on {where}" in group["headline"]
+    assert group["notes"] == notes
 
 
 def test_roles_rivals_and_order() -> None:

@@ -77,7 +77,8 @@ class Result:
     facts: dict[str, Any] = field(default_factory=dict)
     """further figures of the suite, such as success rates"""
     prior: dict[str, Any] | None = None
-    """where the weights came from: suite, split fingerprint and steps of training"""
+    """where the weights came from: suite, split fingerprint and steps of training; of an evaluation also `overlap`, how many
+    of the tasks played were trained on (None: not known)"""
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""
     command: str = ""

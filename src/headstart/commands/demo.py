@@ -6,6 +6,7 @@ platformer from scratch, and with a prior from its training levels; then the rep
 """
 
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def _best(found: list[Result], learned: set[str]) -> str:
     return f"{prior} scores {mean[prior]:.2f}; the best rule, {rule}, {mean[rule]:.2f}"
 
 
-def _learn_levels(options: DemoOptions) -> list[Result]:
+def _learn_levels(options: DemoOptions, command: str) -> list[Result]:
     """PPO on levels it has never seen: from scratch, and with what its training levels taught it."""
     from headstart.reports import films
 
@@ -83,7 +84,7 @@ def _learn_levels(options: DemoOptions) -> list[Result]:
         run=options.out / "transfer",
     )
     watch = Watch(film=films.keep) if options.json else Watch(result=say, film=films.keep)
-    return transfer(wanted, watch, "headstart demo")
+    return transfer(wanted, watch, command)
 
 
 def demo(args: list[str]) -> None:
@@ -92,6 +93,7 @@ def demo(args: list[str]) -> None:
     from headstart.reports import filmed, page
 
     writable(options.out / "report.html")
+    command = shlex.join(["headstart", "demo", *args])
     shipped = priors.shipped()
     games: dict[str, list[Prior]] = {}
     if options.steps:
@@ -106,14 +108,14 @@ def demo(args: list[str]) -> None:
     for name, learned in games.items():
         _say(f"playing {options.tasks} unseen tasks of {name}")
         whos = [*suites.suite(name).rules, *learned]
-        played = evaluate(name, whos, tasks=options.tasks, seed=options.seed, command="headstart demo")
+        played = evaluate(name, whos, tasks=options.tasks, seed=options.seed, command=command)
         found += played
         if not options.json:
             show(played)
             print(_best(played, {prior.name or prior.agent for prior in learned}), flush=True)
     levels: list[Result] = []
     if options.budget and _PRIOR in shipped:
-        levels = _learn_levels(options)
+        levels = _learn_levels(options, command)
         if not options.json:
             show_transfer(levels)
     pictures: dict[str, Path] = {}
@@ -127,7 +129,7 @@ def demo(args: list[str]) -> None:
         [*found, *levels],
         options.out / "report.html",
         pictures=pictures,
-        command="headstart demo " + " ".join(args),
+        command=command,
         films=filmed.found([options.out / "transfer" / "runs"]) if levels else (),
     )
     print(json.dumps(page.summary([*found, *levels])) if options.json else f"report: {written}")

@@ -1,6 +1,7 @@
 """Score agents on tasks they have never seen, with common random numbers."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from headstart.protocol.priors import Prior
 from headstart.results import Result
 from headstart.tasks import Role, Split, Suite
 from headstart.types import Agent, AgentState, Env
+
+_LOG = logging.getLogger("headstart")
 
 
 class Contestant(NamedTuple):
@@ -40,7 +43,7 @@ def contestant(suite: Suite, who: str | Prior, seed: int = 0) -> Contestant:
     """
     if isinstance(who, str) and who in agents.REGISTRY:
         found = entry(who)
-        agent = found.build(suite.env.spec, found.config)
+        agent = _built(suite, who)
         if agent.learns:
             raise UsageError(
                 f"{who} has to learn before it can be scored: train it and name its run folder, or pick one of "
@@ -49,14 +52,29 @@ def contestant(suite: Suite, who: str | Prior, seed: int = 0) -> Contestant:
         env = Revealed(suite.env) if found.revealed else suite.env
         return Contestant(who, agent, found.config, env, agent.init(jr.key(seed)), None)
     prior = priors.find(who) if isinstance(who, str) else who
-    return Contestant(
-        prior.name or prior.agent, prior.build(suite), prior.config, suite.env, prior.state, prior
-    )
+    name = prior.name or prior.agent
+    built = prior.build(suite)
+    if prior.suite != suite.name:
+        _LOG.warning("%s was trained on %s and plays another suite, %s.", name, prior.suite, suite.name)
+    return Contestant(name, built, prior.config, suite.env, prior.state, prior)
+
+
+def _built(suite: Suite, who: str) -> Agent:
+    """The agent of a name, or, if it cannot play the suite, the suite's own rule of like name suggested."""
+    found = entry(who)
+    try:
+        return found.build(suite.env.spec, found.config)
+    except UsageError as error:
+        last = who.partition("-")[2]  # greedy on bandits is mdp-greedy on MDPs
+        near = [rule for rule in suite.rules if rule in (last, f"mdp-{who}")]
+        if not near:
+            raise
+        raise UsageError(f"{who} cannot play {suite.name}; did you mean {near[0]}?") from error
 
 
 def facts(suite: Suite, played: Played) -> dict[str, Any]:
     """Figures beyond the score, where episodes can end before they would be cut off: how often they did, by episode
-    index, and how often the second was shorter than the first.
+    index, and how often the second was shorter than the first, or equally long.
     """
     lengths, horizon = played.lengths, suite.env.spec.horizon
     episode = suite.env.env if isinstance(suite.env, Trial) else suite.env
@@ -65,6 +83,7 @@ def facts(suite: Suite, played: Played) -> dict[str, Any]:
     found: dict[str, Any] = {"finished_early": np.mean(lengths < horizon, axis=0).tolist()}
     if lengths.shape[1] > 1:
         found["second_shorter"] = float(np.mean(lengths[:, 1] < lengths[:, 0]))
+        found["second_equal"] = float(np.mean(lengths[:, 1] == lengths[:, 0]))
     return found
 
 
@@ -80,6 +99,7 @@ def check_seed(name: str, seed: int) -> None:
 
 def unplayed(suite: Suite, split: Split, who: Contestant, seed: int, command: str = "") -> Result:
     """A result that says who would play what, without scores."""
+    prior = who.prior and who.prior.provenance | {"overlap": who.prior.overlap(split)}
     return Result(
         suite=suite.name,
         split=split.role,
@@ -90,7 +110,7 @@ def unplayed(suite: Suite, split: Split, who: Contestant, seed: int, command: st
         budget=0,
         spent=0,
         scores=[],
-        prior=who.prior.provenance if who.prior else None,
+        prior=prior,
         versions=results.versions(),
         commit=results.commit(),
         command=command,

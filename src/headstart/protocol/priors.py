@@ -21,7 +21,7 @@ import numpy as np
 from headstart import agents, suites
 from headstart.errors import UsageError, unknown
 from headstart.results import write_bytes
-from headstart.tasks import Suite
+from headstart.tasks import Split, Suite
 from headstart.types import Agent, AgentState, Spec
 
 SCHEMA = 1
@@ -45,6 +45,8 @@ class Prior:
     name: str = ""
     seen: tuple[str, ...] = ()
     """digests of the training tasks, where they are finite"""
+    split: str = ""
+    """role of the training tasks; empty where it was not kept"""
 
     def build(self, suite: Suite) -> Agent:
         """The agent, ready to play `suite`.
@@ -55,6 +57,17 @@ class Prior:
         trained = suites.suite(self.suite).env.spec
         _check_spaces(self, trained, suite)
         return agents.entry(self.agent).build(suite.env.spec, self.config)
+
+    def overlap(self, split: Split) -> int | None:
+        """How many of a split's tasks it was trained on; None where that is not known.
+
+        Tasks of different roles are different tasks, and only training tasks are endless.
+        """
+        if self.seen:
+            seen = set(self.seen)
+            return sum(digest in seen for digest in split.digests)
+        role = "train" if self.tasks is None else self.split
+        return 0 if role and role != split.role else None
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -99,6 +112,7 @@ def save(prior: Prior, path: Path) -> None:
         "schema": SCHEMA,
         "config": dataclasses.asdict(prior.config),
         "seen": prior.seen,
+        "split": prior.split,
     } | prior.provenance
     arrays: dict[str, Any] = {
         f"leaf{i:04d}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(prior.state))
@@ -156,13 +170,14 @@ def load(path: Path, name: str = "") -> Prior:
         state = jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(leaf) for leaf in leaves])
         seen = tuple(str(digest) for digest in about.get("seen", ()))
         rest = {key: about[key] for key in ("suite", "fingerprint", "tasks", "steps", "seed")}
+        split = str(about.get("split", ""))
     except UsageError as error:
         raise UsageError(f"{path} cannot be used: {error}") from error
     except KeyError as error:
         raise UsageError(f"{path} lacks {error}; it is no complete headstart prior.") from error
     except (TypeError, AttributeError) as error:
         raise UsageError(f"{path} describes settings that cannot be read ({error}).") from error
-    return Prior(about["agent"], config, state, **rest, name=name or path.stem, seen=seen)
+    return Prior(about["agent"], config, state, **rest, name=name or path.stem, seen=seen, split=split)
 
 
 def shipped() -> dict[str, Path]:

@@ -125,15 +125,27 @@ def _shown(*values: float) -> list[str]:
     return [number(v, least) for v in values]
 
 
+def overlap(group: Mapping[str, Any], agent: Mapping[str, Any]) -> int | None:
+    """How many of a group's tasks an agent's prior was trained on; None where that is not known."""
+    prior = agent["prior"] or {}
+    if prior.get("fingerprint") == group["fingerprint"]:
+        return group["tasks"]
+    if "overlap" in prior:
+        return prior["overlap"]
+    # A result of the time before overlaps were stored; only training tasks are endless, and no other role has them.
+    return 0 if prior.get("tasks", 0) is None and group["split"] != "train" else None
+
+
 def _where(group: dict[str, Any], agent: dict[str, Any]) -> str:
     """The claim about novelty that the data bear out, and no more."""
     what = noun(group["suite"])
-    trained = (agent["prior"] or {}).get("fingerprint")
-    if trained is not None and trained == group["fingerprint"]:
+    trained = None if agent["prior"] is None else overlap(group, agent)
+    if trained == group["tasks"]:
         return f"the {what} it was trained on"
-    if agent["prior"] is not None and group["split"] in ("test", "valid"):
+    if trained == 0 and group["split"] in ("test", "valid"):
         return f"{what} it has never seen"
-    return f"{group['tasks']:,} {group['split']} {what}".replace(",", "\u202f")
+    played = f"{number(float(group['tasks']), 0)} {group['split']} {what}"
+    return f"{played}, {number(float(trained), 0)} of which it was trained on" if trained else played
 
 
 def _verdict(agent: dict[str, Any], rules: list[dict[str, Any]], other: str) -> str:

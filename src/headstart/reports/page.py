@@ -28,8 +28,9 @@ _MIME = {
 _BADGES = {"ceiling": "sees the task", "learner": "learned", "rule": ""}
 
 
-def _picture(caption: str, path: Path) -> dict[str, str]:
+def _picture(caption: str, path: Path | str) -> dict[str, str]:
     """A picture or film as a data URI."""
+    path = Path(path)
     kind = _MIME.get(path.suffix.lower())
     if kind is None:
         raise UsageError(f"{path} is no picture a page can show; choose from: {', '.join(sorted(_MIME))}.")
@@ -165,7 +166,7 @@ def _films(
 def page(
     numbers: dict[str, Any],
     title: str,
-    pictures: Mapping[str, Path] | None = None,
+    pictures: Mapping[str, Path | str] | None = None,
     command: str = "",
     films: Sequence[Film] = (),
 ) -> str:
@@ -189,7 +190,7 @@ def page(
         lstrip_blocks=True,
     )
     environment.filters["emphasised"] = _emphasised
-    commands = [command] if command else numbers["provenance"]["commands"]
+    commands: list[str] = numbers["provenance"]["commands"]
     return environment.get_template("page.html.j2").render(
         title=title,
         headline=numbers["headline"],
@@ -198,6 +199,8 @@ def page(
         evaluated=bool(groups),
         pictures=[_picture(caption, path) for caption, path in (pictures or {}).items()],
         commands=commands,
+        unnamed=numbers["provenance"]["unnamed"],
+        command="" if command in commands else command,
         versions=numbers["provenance"]["versions"],
         commits=numbers["provenance"]["commits"],
         palette=canvas.PALETTE,
@@ -206,9 +209,9 @@ def page(
 
 def report(
     results: Sequence[Result],
-    path: Path,
+    path: Path | str,
     title: str = "Learning to learn, measured",
-    pictures: Mapping[str, Path] | None = None,
+    pictures: Mapping[str, Path | str] | None = None,
     command: str = "",
     films: Sequence[Film] = (),
 ) -> Path:
@@ -219,7 +222,7 @@ def report(
       path: the file to write; its folder is made if need be.
       title: the page's first heading.
       pictures: caption -> picture or film (png, jpg, gif, svg, webp, mp4), embedded.
-      command: what reproduces the page; without it the commands the results name.
+      command: what made the page, shown after the commands that the results name as their origin.
       films: of adaptation runs among the results: `reports.filmed.found(folders)`.
 
     Returns:
@@ -229,6 +232,7 @@ def report(
       UsageError: if there are no results, one has no scores, a picture cannot be read, or `path` is a folder.
       RunError: if the page cannot be written.
     """
+    path = Path(path)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name the file the report is to be written to.")
     text = page(summary(results), title, pictures, command, films)

@@ -58,7 +58,7 @@ def role_of(result: Result) -> Role:
 
 def _setting(result: Result) -> dict[str, Any]:
     """What makes two results of an agent differ in more than their seed."""
-    prior = {k: v for k, v in (result.prior or {}).items() if k != "seed"}
+    prior = {k: v for k, v in (result.prior or {}).items() if k not in ("seed", "overlap")}
     return headline.flat(result.config) | headline.flat(prior, "prior.")
 
 
@@ -260,12 +260,26 @@ def _notes(group: dict[str, Any], siblings: int) -> list[str]:
             notes.append(
                 f"{agent['name']} has no score for {agent['missing']} of its runs' tasks; they are left out."
             )
-        trained = (agent["prior"] or {}).get("fingerprint")
-        if trained == group["fingerprint"]:
-            notes.append(f"{agent['name']} was trained on these very tasks.")
+        if agent["prior"] is not None:
+            notes += _origin(group, agent)
     budgets = {a["budget"] for a in group["agents"] if a["role"] != "ceiling"}
     if len(budgets) > 1:
         notes.append("The agents had different budgets of steps; see the settings.")
+    return notes
+
+
+def _origin(group: dict[str, Any], agent: dict[str, Any]) -> list[str]:
+    """Where a prior comes from, if it knows some of these tasks, perhaps, or another suite."""
+    name, trained = agent["name"], headline.overlap(group, agent)
+    notes: list[str] = []
+    if trained == group["tasks"]:
+        notes.append(f"{name} was trained on these very tasks.")
+    elif trained:
+        notes.append(f"{name} was trained on {trained} of these {group['tasks']} tasks.")
+    elif trained is None:
+        notes.append(f"Whether {name} was trained on some of these tasks is not stored.")
+    if agent["prior"].get("suite", group["suite"]) != group["suite"]:
+        notes.append(f"{name} was trained on another suite, {agent['prior']['suite']}.")
     return notes
 
 
@@ -280,8 +294,8 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
       each with `suite`, `split`, `fingerprint`, `tasks`, `headline`,
       `notes`, `best_rule`, `best_learner`, `ceiling` and `agents`, sorted by mean: each with `mean`, `se`,
       `iqm`, their intervals, `versus` the best rule, `within`, `lengths`, `regret`, `curve`, `profile`,
-      `facts`, `config`, `prior` and seeds; and `provenance`: versions, commits, commands. What could not be
-      computed is None.
+      `facts`, `config`, `prior` and seeds; and `provenance`: versions, commits, commands, and `unnamed`, how many
+      results name no command. What could not be computed is None.
 
     Raises:
       UsageError: if there are no results, one has no scores, or those on the same tasks differ in length.
@@ -300,10 +314,11 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
         groups.setdefault((r.suite, r.split, r.fingerprint), []).append(r)
     siblings = Counter(key[:2] for key in groups)
     found = [_group(key, members, siblings[key[:2]]) for key, members in groups.items()]
-    provenance = {
+    provenance: dict[str, Any] = {
         "versions": sorted({json.dumps(r.versions, sort_keys=True) for r in results}),
         "commits": sorted({r.commit for r in results if r.commit}),
         "commands": list(dict.fromkeys(r.command for r in results if r.command)),
+        "unnamed": sum(not r.command for r in results),
     }
     provenance["versions"] = [json.loads(v) for v in provenance["versions"] if v != "{}"]
     first = [*adapted, *found][0]["headline"]
