@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import headstart
 from headstart import cli
@@ -221,6 +222,35 @@ def test_evaluate_prints_a_table(call: Call) -> None:
     assert "bandit-v0:arms=2,pulls=3, test tasks" in said.out
     assert "random" in said.out
     assert "IQM [95 %]" in said.out
+    one = json.loads(call("evaluate", "--suite", BANDIT, "--agents", "random", "--tasks", "7", "--json").out)[
+        0
+    ]
+    mean, (low, high) = one["summary"]["mean"], one["summary"]["mean_interval"]
+    assert mean == pytest.approx(sum(one["scores"]) / 7)
+    assert one["summary"]["iqm_interval"][0] <= one["summary"]["iqm"] <= one["summary"]["iqm_interval"][1]
+    assert f"{mean:.3f} ± {one['summary']['standard_error']:.3f} [{low:.3f}, {high:.3f}]" in said.out
+    curve = said.out.partition("reward of episode")[2]
+    for k in range(3):
+        assert f"{one['within'][k]:.3f}" in curve
+    assert "steps of episode" not in said.out, "a pull is a step"
+
+
+def test_long_trials_are_shown_in_a_few_episodes(call: Call) -> None:
+    said = call("evaluate", "--suite", "bandit:arms=2,pulls=100", "--agents", "random", "--tasks", "1")
+    assert "reward of episode" in said.out
+    header = said.out.partition("reward of episode")[2]
+    assert re.findall(r"\b(?:1|2|4|7|14|27|52|100)\b", header)[:8] == [
+        "1",
+        "2",
+        "4",
+        "7",
+        "14",
+        "27",
+        "52",
+        "100",
+    ]
+    mazes = ("maze-small:obs=rays,horizon=9", "--agents", "random", "--tasks", "2")
+    assert "steps of episode" not in call("evaluate", "--suite", *mazes).out, "all are cut off at nine"
 
 
 def test_a_report_from_results(call: Call, run_folder: Path, tmp_path: Path) -> None:
@@ -242,7 +272,11 @@ def test_a_report_from_results(call: Call, run_folder: Path, tmp_path: Path) -> 
     text = page.read_text()
     assert text.lstrip().lower().startswith("<!doctype html>")
     assert "ucb1" in text
-    titled = call("report", "--results", tmp_path, "--out", page, "--title", "Two rules", "--json")
+    assert "headstart evaluate --suite bandit:arms=2,pulls=3 --agents random ucb1" in text
+    Image.new("RGB", (4, 4)).save(tmp_path / "the-second-trial.png")
+    shown = ("--pictures", tmp_path / "the-second-trial.png")
+    titled = call("report", "--results", tmp_path, "--out", page, "--title", "Two rules", "--json", *shown)
+    assert "<figcaption>the second trial</figcaption>" in page.read_text()
     assert json.loads(titled.out)["groups"]
     assert "Two rules" in page.read_text()
 
@@ -261,8 +295,6 @@ def test_watch_prints_the_trial_that_evaluate_scores(call: Call, run_folder: Pat
 
 
 def test_a_film_shows_the_trial_to_its_end(call: Call, tmp_path: Path) -> None:
-    from PIL import Image
-
     maze = "maze-small:obs=rays,horizon=3,episodes=1"
     film = tmp_path / "trial.gif"
     said = call("watch", "--suite", maze, "--agent", "random", "--out", film, "--json")

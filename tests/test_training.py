@@ -24,7 +24,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from headstart import agents, results, suites
+from headstart import agents, cli, results, suites
 from headstart.agents import ppo
 from headstart.agents.ppo import PPOConfig
 from headstart.envs.bandit import Bandit, BanditTask
@@ -338,6 +338,14 @@ def test_a_folder_that_turns_read_only_in_the_middle(
     assert_same_run(run, whole[0])
 
 
+def test_a_folder_of_snapshots_that_cannot_be_made(tmp_path: Path) -> None:
+    def occupy() -> None:
+        (tmp_path / "run" / "priors").write_text("")
+
+    with pytest.raises(RunError, match=r"run/priors cannot be made \(File exists\)"):
+        train(OPTIONS, CONFIG, stopping(1, occupy), run=tmp_path / "run", snapshots=CHUNKS)
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"file/run cannot be made \(Not a directory\)"):
@@ -482,6 +490,40 @@ def test_a_stopped_run_goes_on_from_its_newest_checkpoint(whole: tuple[Path, Tra
     seen: list[Progress] = []
     train(OPTIONS, CONFIG, seen.append, run=stopped, resume=True)
     assert len(seen) == 1
+    assert_same_run(stopped, whole[0])
+
+
+def test_a_resumed_run_need_not_be_told_again(whole: tuple[Path, Trained], stopped: Path) -> None:
+    train(run=stopped, resume=True)
+    assert_same_run(stopped, whole[0])
+
+
+def test_a_resumed_run_need_not_be_told_again_on_the_command_line(
+    whole: tuple[Path, Trained], stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = json.loads((stopped / "config.json").read_text())
+    (stopped / "config.json").write_text(json.dumps(about | {"command": "headstart train as it was"}))
+    monkeypatch.setattr(sys, "argv", ["headstart", "train", "--run", str(stopped), "--resume"])
+    cli.main()
+    assert_same_run(stopped, whole[0])
+    (result,) = results.load_all(stopped / "result.json")
+    assert result.command == "headstart train as it was", "the command that would make it again"
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--seed", "6"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+
+
+def test_an_early_run_is_resumed_though_options_and_settings_have_come_since(
+    whole: tuple[Path, Trained], stopped: Path
+) -> None:
+    about = json.loads((stopped / "config.json").read_text())
+    for name in ("options", "command", "level_replay"):
+        del about[name]
+    del about["settings"]["clip"], about["settings"]["network"]["activation"]
+    (stopped / "config.json").write_text(json.dumps(about))
+    (kept,) = (stopped / "checkpoints").rglob("about/metadata")
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"settings": about["settings"]}))
+    train(run=stopped, resume=True, evaluate_on=6)
     assert_same_run(stopped, whole[0])
 
 

@@ -15,10 +15,12 @@ import tyro
 from headstart import _console, agents, results
 from headstart.cli import parse
 from headstart.errors import UsageError
-from headstart.protocol import evaluation, training
+from headstart.protocol import evaluation, run_folder, training
 from headstart.protocol.training import TrainOptions
 from headstart.results import Result
 from headstart.tasks import Role
+
+_EPISODES = 8  # of a trial that a table has room for
 
 
 def _chosen(args: list[str], option: str, default: str) -> str:
@@ -32,14 +34,17 @@ def _chosen(args: list[str], option: str, default: str) -> str:
 
 
 def train(args: list[str]) -> None:
-    """Train an agent; its settings are options too: `--settings.lr 1e-3`."""
-    name = _chosen(args, "--agent", TrainOptions.agent)
-    config = agents.entry(name).config
+    """Train an agent; its settings are options too: `--settings.lr 1e-3`. A resumed run keeps those it was given."""
+    run = _chosen(args, "--run", "") if "--resume" in args else ""
+    about = run_folder.read(Path(run)) if run else {}
+    default = run_folder.options_of(about, TrainOptions())
+    name = _chosen(args, "--agent", default.agent)
+    config = run_folder.settings_of(about) if about.get("agent") == name else agents.entry(name).config
     fields = [
         (
             "options",
             Annotated[TrainOptions, tyro.conf.arg(name="")],
-            dataclasses.field(default_factory=TrainOptions),
+            dataclasses.field(default_factory=lambda: default),
         ),
         ("settings", type(config), dataclasses.field(default=config)),
         ("json", bool, dataclasses.field(default=False)),
@@ -51,7 +56,7 @@ def train(args: list[str]) -> None:
         command = "headstart train " + shlex.join(args)
         trained = training.train(chosen.options, chosen.settings, watch, command)
     if chosen.json:
-        print(json.dumps(results.to_json(trained.result)))
+        print(json.dumps(_summed_up(trained.result)))
         return
     if trained.result.scores:
         show([trained.result])
@@ -101,11 +106,10 @@ def evaluate(args: list[str]) -> None:
         seed=options.seed,
         command="headstart evaluate " + shlex.join(args),
     )
-    plain = [results.to_json(result) for result in found]
     if options.out:
-        results.write_text(options.out, json.dumps(plain) + "\n")
+        results.write_text(options.out, json.dumps([results.to_json(result) for result in found]) + "\n")
     if options.json:
-        print(json.dumps(plain))
+        print(json.dumps([_summed_up(result) for result in found]))
     else:
         show(found)
 
@@ -126,23 +130,59 @@ def writable(path: Path) -> None:
         raise UsageError(f"{path} cannot be written ({error.strerror}).") from error
 
 
-def show(found: list[Result]) -> None:
-    """Print scores as a table."""
+def _figures(result: Result) -> dict[str, Any]:
+    """Mean and interquartile mean of a result's scores; their 95 % intervals are None where one score tells no spread."""
     from headstart.reports import aggregate
+
+    scores = np.array([result.scores])
+    sample = aggregate.bootstrap({result.agent: scores})[result.agent]
+    return {
+        "mean": aggregate.mean(scores),
+        "standard_error": aggregate.standard_error(scores),
+        "mean_interval": aggregate.interval(sample.mean) if scores.size > 1 else None,
+        "iqm": aggregate.iqm(scores),
+        "iqm_interval": aggregate.interval(sample.iqm) if scores.size > 1 else None,
+    }
+
+
+def _summed_up(result: Result) -> dict[str, Any]:
+    """A result as JSON, with a `summary` of its scores, if it has any."""
+    return results.to_json(result) | {"summary": results.plain(_figures(result)) if result.scores else None}
+
+
+def _by_episode(title: str, curves: dict[str, list[float]]) -> None:
+    """Print what agents did in each episode of a trial, of long ones in a few."""
+    n = min(len(curve) for curve in curves.values())
+    shown = sorted({round(float(x)) for x in np.geomspace(1, n, min(n, _EPISODES))})
+    rows = [[name, *(f"{curve[k - 1]:.3f}" for k in shown)] for name, curve in curves.items()]
+    _console.table(f"{title} of episode", ["agent", *map(str, shown)], rows)
+
+
+def show(found: list[Result]) -> None:
+    """Print scores as a table, and how they come about within a trial of several episodes."""
+
+    def around(ends: tuple[float, float] | None) -> str:
+        return "" if ends is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]"
 
     rows: list[list[str]] = []
     for result in found:
-        scores = np.array([result.scores])
-        low, high = aggregate.interval(aggregate.bootstrap({result.agent: scores})[result.agent].iqm)
-        mean = f"{aggregate.mean(scores):.3f} ± {aggregate.standard_error(scores):.3f}"
-        iqm = f"{aggregate.iqm(scores):.3f} [{low:.3f}, {high:.3f}]"
+        f = _figures(result)
+        mean = f"{f['mean']:.3f} ± {f['standard_error']:.3f}{around(f['mean_interval'])}"
+        iqm = f"{f['iqm']:.3f}{around(f['iqm_interval'])}"
         rows.append([result.agent, mean, iqm, str(len(result.scores))])
     one = found[0]
     _console.table(
         f"{one.suite}, {one.split} tasks {one.fingerprint}",
-        ["agent", "mean ± s.e.", "IQM [95 %]", "tasks"],
+        ["agent", "mean ± s.e. [95 %]", "IQM [95 %]", "tasks"],
         rows,
     )
+    if len(one.within) > 1:
+        _by_episode("reward", {result.agent: result.within for result in found})
+    if len(one.lengths) > 1 and len({steps for result in found for steps in result.lengths}) > 1:
+        _by_episode("steps", {result.agent: result.lengths for result in found})
+    for result in found:
+        if seen := (result.prior or {}).get("overlap"):
+            print(f"{result.agent} was trained on {seen} of these {len(result.scores)} tasks.")
 
 
 @dataclass(frozen=True)
@@ -155,6 +195,8 @@ class ReportOptions:
     """the page"""
     title: str = ""
     """heading; empty for the usual one"""
+    pictures: tuple[Path, ...] = ()
+    """pictures or films of trials to show (`headstart watch --out` makes them), captioned by their files' names"""
     json: bool = False
     """print the report's figures as JSON as well"""
 
@@ -168,8 +210,9 @@ def report(args: list[str]) -> None:
         raise UsageError("a report needs at least one result file or folder: --results FOLDER.")
     found = [result for path in options.results for result in results.load_all(path)]
     titled = partial(page.report, title=options.title) if options.title else page.report
-    films = filmed.found(options.results)
-    written = titled(found, options.out, command="headstart report " + shlex.join(args), films=films)
+    pictures = {path.stem.replace("-", " "): path for path in options.pictures}
+    films, command = filmed.found(options.results), "headstart report " + shlex.join(args)
+    written = titled(found, options.out, pictures=pictures, command=command, films=films)
     print(json.dumps(page.summary(found)) if options.json else f"report written to {written}")
 
 

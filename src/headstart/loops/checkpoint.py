@@ -68,6 +68,13 @@ def latest(folder: Path) -> int | None:
     return max(steps, default=None)
 
 
+def _agrees(kept: Any, wanted: Any) -> bool:
+    """Whether all that was kept is as wanted; settings that came into being since then were not kept."""
+    if isinstance(kept, dict) and isinstance(wanted, dict):
+        return all(_agrees(value, wanted.get(name)) for name, value in kept.items())
+    return bool(kept == wanted)
+
+
 def load(folder: Path, step: int, like: PyTree, about: dict[str, Any]) -> PyTree:
     """Read a checkpoint into the structure of `like`.
 
@@ -86,7 +93,7 @@ def load(folder: Path, step: int, like: PyTree, about: dict[str, Any]) -> PyTree
                 raise UsageError(f"{damaged}.")
             if found["schema"] > SCHEMA:
                 raise UsageError(f"{where} was written by a newer headstart; upgrade to read it.")
-            differing = [k for k in about if found.get(k) != about[k]]
+            differing = [k for k in about if not _agrees(found.get(k), about[k])]
             if differing:
                 raise UsageError(
                     f"{where} belongs to a run with another {', '.join(differing)}; resume with the settings it was "

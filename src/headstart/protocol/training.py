@@ -5,7 +5,7 @@
 
 A run folder holds config.json (settings, versions, commit), curve.csv, checkpoints/, and in the end prior.npz and
 result.json. Chunks, tasks and randomness depend on the settings alone, so a run that was killed and resumed ends bit for bit
-where one that was never stopped ends.
+where one that was never stopped ends; but for those on foreign simulators, which begin anew (`loops.host`).
 """
 
 import contextlib
@@ -16,12 +16,14 @@ import json
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jaxtyping import PyTree
 
 from headstart import agents, results, suites
 from headstart.budget import Budget, Meter
@@ -29,7 +31,7 @@ from headstart.errors import RunError, UsageError, unknown
 from headstart.hosts import cluster
 from headstart.hosts.cluster import Where
 from headstart.loops import checkpoint, either, jit
-from headstart.protocol import distributed, priors, snapshots, tensorboard
+from headstart.protocol import distributed, priors, run_folder, snapshots, tensorboard
 from headstart.protocol.evaluation import check_seed, contestant, score, unplayed
 from headstart.protocol.interrupts import Interrupts
 from headstart.protocol.level_replay import LevelReplay, choosing
@@ -107,10 +109,17 @@ class _Plan:
     options: TrainOptions
     updates: int
     chunk: int
+    command: str = ""
 
     @property
     def steps_per_update(self) -> int:
         return self.options.lanes * self.agent.unroll
+
+    @cached_property
+    def table(self) -> PyTree:
+        """A finite split's tasks where the loop wants them: on the device once, not sent there with every chunk."""
+        here = not either.is_foreign(self.suite.env) and jax.process_count() == 1
+        return jax.device_put(self.split.tasks) if here else self.split.tasks
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -140,6 +149,8 @@ def _options(options: TrainOptions | None, chosen: dict[str, Any]) -> TrainOptio
             raise unknown("option of train", name, names)
     if chosen.get("run") is not None:
         chosen = chosen | {"run": Path(chosen["run"])}
+    if options is None and chosen.get("resume") and chosen.get("run"):
+        options = run_folder.options_of(run_folder.read(chosen["run"]), TrainOptions())
     o = dataclasses.replace(options or TrainOptions(), **chosen)
     if o.split == "test":
         raise UsageError("a test split is never trained on; train on train, choose settings on valid.")
@@ -187,8 +198,9 @@ def train(
     """Train an agent.
 
     Args:
-      options: what to train on; fields may also be given as keywords.
-      config: the agent's settings; None for its defaults.
+      options: what to train on; fields may also be given as keywords. None for the defaults, or, with `run` and `resume`
+        among the keywords, for those the run was started with.
+      config: the agent's settings; None for its defaults, or those of the run that is resumed.
       watch: called after every chunk.
       command: what the result is to name as its origin.
 
@@ -198,15 +210,19 @@ def train(
     """
     options = _options(options, chosen)
     distributed.join(options.processes, options.lanes)
-    plan = _plan(options, agents.entry(options.agent).config if config is None else config)
+    about = run_folder.read(options.run) if options.resume and options.run else {}
+    if config is None:
+        resumed = about.get("agent") == options.agent
+        config = run_folder.settings_of(about) if resumed else agents.entry(options.agent).config
+    plan = dataclasses.replace(_plan(options, config), command=about.get("command") or command)
     with cluster.joined(options.ray_address, {"--lanes-on ray": options.lanes_on == "ray"}) as ray:
         suite = cluster.lanes_on(ray, plan.suite, options.ray_cpus)
-        return _carried_out(dataclasses.replace(plan, suite=suite), watch, command)
+        return _carried_out(dataclasses.replace(plan, suite=suite), watch)
 
 
-def _carried_out(plan: _Plan, watch: Callable[[Progress], None], command: str) -> Trained:
+def _carried_out(plan: _Plan, watch: Callable[[Progress], None]) -> Trained:
     options, spent = plan.options, 0
-    if finished := _finished(plan, command):
+    if finished := _finished(plan, plan.command):
         return finished
     try:
         with Interrupts() as interrupts:
@@ -223,7 +239,7 @@ def _carried_out(plan: _Plan, watch: Callable[[Progress], None], command: str) -
                         _keep(plan, options.run, distributed.whole(carry), rows, list(progress.metrics))
                         events(progress.steps, {"return": progress.episode_return} | progress.metrics)
                     spent = progress.steps
-            return _finish(plan, carry, rows, spent, command)
+            return _finish(plan, carry, rows, spent, plan.command)
     except KeyboardInterrupt:
         raise _interrupted(plan, spent) from None
 
@@ -273,6 +289,8 @@ def _block(plan: _Plan, chunk: int) -> Any:
     """The tasks of a chunk; a table of its own for each where the split is endless, about twice as many as it plays."""
     played = plan.options.lanes + plan.chunk * plan.steps_per_update // plan.suite.env.spec.steps
     n = min(max(1 << (2 * played - 1).bit_length(), 1024), 16_384)
+    if plan.table is not None:
+        return plan.table
     return plan.split.block(jr.fold_in(jr.key(plan.options.task_seed), chunk), n)
 
 
@@ -289,23 +307,20 @@ def _open(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[lis
     try:
         if run.exists() and (not run.is_dir() or any(path.suffix != ".part" for path in run.iterdir())):
             raise UsageError(f"{run} exists already; choose another folder, or go on with it by --resume.")
-        run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{run} cannot be made ({error.strerror}).") from error
-    about = plan.identity | {"versions": results.versions(), "commit": results.commit()}
+    run_folder.make(run)
+    about = plan.identity | {"options": run_folder.kept(plan.options), "command": plan.command}
+    about |= {"versions": results.versions(), "commit": results.commit()}
     results.write_text(run / "config.json", json.dumps(about, indent=1) + "\n")
     return carry, []
 
 
 def _check_identity(plan: _Plan, run: Path) -> None:
     """Refuse to go on with what is no run, or one of other settings."""
-    config = run / "config.json"
-    try:
-        about = dict(json.loads(config.read_text()))
-    except FileNotFoundError:
-        raise UsageError(f"there is no run at {run} to resume; leave --resume out to start one.") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{config} is damaged or no headstart run's ({type(error).__name__}).") from error
+    about = run_folder.read(run)
+    if about.get("agent") == plan.options.agent:  # what it has no word of is as it is by default
+        about["settings"] = json.loads(json.dumps(dataclasses.asdict(run_folder.settings_of(about))))
     differing = [name for name, value in plan.identity.items() if about.get(name) != value]
     if differing:
         raise UsageError(
@@ -314,23 +329,12 @@ def _check_identity(plan: _Plan, run: Path) -> None:
 
 
 def _resume(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[list[float]]]:
-    curve = run / "curve.csv"
     _check_identity(plan, run)
     step = checkpoint.latest(run / "checkpoints")
     if step is None:
         return carry, []
     carry = checkpoint.load(run / "checkpoints", step, carry, plan.identity)
-    spent = int(carry.update) * plan.steps_per_update
-    try:
-        with curve.open() as file:
-            rows = [[float(x) for x in row] for row in list(csv.reader(file))[1:]]
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{curve} cannot be read ({type(error).__name__}); the run cannot be resumed."
-        ) from error
-    rows = [row for row in rows if row and row[0] <= spent]
-    if not rows or rows[-1][0] != spent:
-        raise UsageError(f"{curve} does not reach the checkpoint at step {spent}; the run cannot be resumed.")
+    rows = run_folder.curve(run, int(carry.update) * plan.steps_per_update)
     return jax.tree.map(jnp.asarray, carry), rows
 
 
@@ -345,7 +349,7 @@ def _keep(plan: _Plan, run: Path, carry: jit.Carry, rows: list[list[float]], met
     made, due = int(carry.update), plan.options.snapshots
     if distributed.first() and made * due // plan.updates > max(made - plan.chunk, 0) * due // plan.updates:
         spent = made * plan.steps_per_update
-        (run / "priors").mkdir(exist_ok=True)
+        run_folder.make(run / "priors")
         priors.save(_prior(plan, carry, spent), run / "priors" / f"{spent:012d}.npz")
     checkpoint.save(run / "checkpoints", int(carry.update), carry, plan.identity)
 
@@ -357,7 +361,7 @@ def _prior(plan: _Plan, carry: jit.Carry, spent: int) -> Prior:
     name = o.run.resolve().name if o.run else o.agent
     about = (plan.suite.name, split.fingerprint, split.size, spent, o.seed)
     seen = split.digests if (split.size or 0) <= _MOST_SEEN else ()
-    return Prior(o.agent, plan.config, state, *about, name=name, seen=seen)
+    return Prior(o.agent, plan.config, state, *about, name=name, seen=seen, split=o.split)
 
 
 def _finish(plan: _Plan, carry: jit.Carry, rows: list[list[float]], spent: int, command: str) -> Trained:
