@@ -1,9 +1,13 @@
 """What README and the documentation show in Python runs, in smoke size, as a reader would run it."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
+
+from headstart.agents import ppo
+from headstart.types import Entry
 
 ROOT = Path(__file__).parents[1]
 FRAGMENTS = {
@@ -12,7 +16,7 @@ FRAGMENTS = {
     "docs/suites/maze.md 1": "goes on from a trial that the reader has played",
 }
 _SMOKE = (
-    (r"steps=[\d_]+", "steps=800"),
+    (r"steps=[\d_]+", "steps=320"),
     (r"lanes=\d+", "lanes=8"),
     (r"tasks=\d+", "tasks=3"),
 )
@@ -33,9 +37,17 @@ def blocks() -> dict[str, str]:
 BLOCKS = blocks()
 
 
+def small(entry: Entry) -> Entry:
+    """The same learner with a network of a few units and updates of a few steps."""
+    network = dataclasses.replace(entry.config.network, torso=(8,), memory_size=8, actor=(), critic=())
+    config = dataclasses.replace(entry.config, network=network, unroll=20, epochs=1, minibatches=1)
+    return dataclasses.replace(entry, config=config)
+
+
 @pytest.mark.parametrize("name", sorted(BLOCKS.keys() - FRAGMENTS))
 def test_a_block_runs_as_it_stands(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ppo, "RL2", small(ppo.RL2))
     code = BLOCKS[name]
     for what, smaller in _SMOKE:
         code = re.sub(what, smaller, code)
