@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from headstart import agents
 from headstart.errors import RunError, UsageError
 from headstart.protocol.priors import from_plain
+from headstart.results import write_text
 
 _OWN = ("run", "resume", "processes")  # of the call that trains, not of the run
 
@@ -65,6 +67,19 @@ def settings_of(about: dict[str, Any]) -> Any:
     return from_plain(agents.entry(about["agent"]).config, about.get("settings", {}))
 
 
+def write_curve(run: Path, rows: list[list[float]], metrics: list[str]) -> None:
+    """Write a run folder's curve.csv: steps, return and the learner's metrics, a row a chunk.
+
+    Raises:
+      RunError: if the disk is full or the folder cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["steps", "return", *metrics])
+    writer.writerows([[int(row[0]), *row[1:]] for row in rows])
+    write_text(run / "curve.csv", text.getvalue())
+
+
 def curve(run: Path, spent: int) -> list[list[float]]:
     """The rows of a run folder's curve.csv up to the checkpoint at step `spent`.
 
@@ -85,4 +100,4 @@ def curve(run: Path, spent: int) -> list[list[float]]:
     return rows
 
 
-__all__ = ["curve", "kept", "make", "options_of", "read", "settings_of"]
+__all__ = ["curve", "kept", "make", "options_of", "read", "settings_of", "write_curve"]

@@ -9,9 +9,7 @@ where one that was never stopped ends; but for those on foreign simulators, whic
 """
 
 import contextlib
-import csv
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Callable, Generator
@@ -340,12 +338,8 @@ def _resume(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[l
 
 def _keep(plan: _Plan, run: Path, carry: jit.Carry, rows: list[list[float]], metrics: list[str]) -> None:
     """Write the curve, then the checkpoint: a run killed between the two drops the curve's last row when resumed."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["steps", "return", *metrics])
-    writer.writerows([[int(row[0]), *row[1:]] for row in rows])
     if distributed.first():
-        results.write_text(run / "curve.csv", text.getvalue())
+        run_folder.write_curve(run, rows, metrics)
     made, due = int(carry.update), plan.options.snapshots
     if distributed.first() and made * due // plan.updates > max(made - plan.chunk, 0) * due // plan.updates:
         spent = made * plan.steps_per_update
