@@ -199,6 +199,17 @@ def test_an_address_may_not_ask_too_often(tmp_path: Path) -> None:
     made = Site(tmp_path, ServerConfig(rate=0.001, burst=4.0))
     codes = [made.client.get("/api/v1/contests").status_code for _ in range(6)]
     assert codes == [200, 200, 200, 200, 429, 429]
+    assert made.client.get("/c/cup").status_code == 429, "what is left is nothing"
+    made.store.close()
+
+
+def test_a_class_behind_one_address_can_look_on(tmp_path: Path) -> None:
+    made = Site(tmp_path, ServerConfig(rate=0.001, burst=4.0))
+    assert {made.client.get("/c/cup").status_code for _ in range(40)} == {200}
+    assert made.client.get("/static/style.css").status_code == 200
+    codes = [made.client.get("/api/v1/contests").status_code for _ in range(3)]
+    assert codes == [200, 429, 429], "all of it came from one bucket"
+    assert made.client.post("/c/cup").status_code == 429, "a form costs what a form costs"
     made.store.close()
 
 

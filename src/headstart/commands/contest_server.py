@@ -36,6 +36,8 @@ class ServeOptions:
     """seconds without a heartbeat after which a job is given to another worker"""
     upload: int = 64
     """mebibytes an archive may have"""
+    rate: float = 100.0
+    """requests a second of one address, four times as many at once; pages that are the same for all count a twentieth"""
     behind_proxy: bool = False
     """a reverse proxy on this machine ends https: believe it about addresses, and mark cookies as secure"""
     trust_submissions: bool = False
@@ -107,6 +109,8 @@ def serve(args: list[str]) -> None:
 
     if not 0 < options.port < 65_536:
         raise UsageError(f"a port is between 1 and 65535, not {options.port}.")
+    if not options.rate > 0.0:
+        raise UsageError(f"--rate is a number of requests a second above 0, not {options.rate:g}.")
     if options.workers > 0:
         sandbox.choose(options.trust_submissions)
     config = ServeConfig(
@@ -118,8 +122,8 @@ def serve(args: list[str]) -> None:
         options.lease,
     )
     limits = Limits(packed=options.upload << 20, unpacked=options.upload << 22)
-    print(f"http://{options.host}:{options.port}  (data in {options.data}; Ctrl-C ends it)", flush=True)
-    serving = ServerConfig(limits=limits, secure=options.behind_proxy)
+    print(f"{config.url}  (data in {options.data}; Ctrl-C ends it)", flush=True)
+    serving = ServerConfig(limits, options.rate, 4.0 * options.rate, secure=options.behind_proxy)
     run(options.data, database_url(options.database), config, serving)
 
 

@@ -99,16 +99,17 @@ class Limiter:
         self._left: dict[str, tuple[float, float]] = {}
         self._lock = threading.Lock()
 
-    def allow(self, name: str) -> bool:
-        """Take one from the bucket of `name`; False if it is empty."""
+    def allow(self, name: str, cost: float = 1.0) -> bool:
+        """Take `cost` from the bucket of `name`; False if there is less in it: then nothing is taken."""
         with self._lock:
             now = self.clock()
             left, since = self._left.pop(name, (self.burst, now))
             left = min(self.burst, left + (now - since) * self.rate)
-            self._left[name] = (left - 1.0 if left >= 1.0 else left, now)
+            enough = left >= cost
+            self._left[name] = (left - cost if enough else left, now)
             if len(self._left) > self.names:  # the one that has been quiet longest is full again, or nearly
                 del self._left[next(iter(self._left))]
-            return left >= 1.0
+            return enough
 
 
 __all__ = [

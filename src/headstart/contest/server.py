@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -105,6 +105,17 @@ class ServeConfig:
     lease: float = 60.0
     """seconds without a heartbeat after which a job is given to another worker"""
 
+    @property
+    def url(self) -> str:
+        """The address as a browser wants it: IPv6 in brackets (RFC 3986, section 3.2.2)."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    @property
+    def local_url(self) -> str:
+        """The address for this machine's workers, where `host` may stand for all of its addresses."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return replace(self, host=host).url
+
 
 class LocalWorkers:
     """Worker processes on this machine, started again when they end."""
@@ -188,16 +199,7 @@ def serve(folder: Path, url: str, config: ServeConfig, server: ServerConfig | No
       RunError: if the folder or the database cannot be used.
     """
     store = Store(folder, url, lease=config.lease)
-    host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host
-    words = (
-        "contest",
-        "worker",
-        "--server",
-        f"http://{host}:{config.port}",
-        "--with-parent",
-        "--nice",
-        str(NICE),
-    )
+    words = ("contest", "worker", "--server", config.local_url, "--with-parent", "--nice", str(NICE))
     command = [
         sys.executable,
         "-m",
