@@ -302,6 +302,56 @@ def test_the_organiser_opens_closes_and_disqualifies(site: Site) -> None:
     ]
 
 
+def test_buttons_are_shown_to_those_who_may_press_them(site: Site) -> None:
+    key = site.scored("Ada", 5.0)
+    shown = {who: site.browser(who).get(f"/s/{key}").text for who in ("", "Bo", "Ada", "Boss")}
+    assert ["cancel" in text for text in shown.values()] == [False, False, True, False]
+    assert ["disqualify" in text for text in shown.values()] == [False, False, False, True]
+    assert "/organise" in site.browser("Boss").get("/me").text
+    mine = site.browser("Ada").get("/me").text
+    assert "/organise" not in mine
+    assert '<td class="num">5.000</td>' in mine
+
+
+def test_names_that_no_form_would_take_stay_text_everywhere(site: Site) -> None:
+    """As if somebody had written into the database: what is not checked on its way in is escaped on its way out."""
+    key = site.scored("Ada", 5.0)
+    film = '"><img src=x onerror=alert(1)>.gif'
+    with site.store.database.write() as c:
+        c.exec_driver_sql("update users set name = ? where name = 'Ada'", (EVIL,))
+        c.exec_driver_sql("update submissions set name = ?, state = 'failed', reason = ?", (film, EVIL))
+        c.exec_driver_sql("update jobs set verdict = ?, message = ?, worker = ?", (EVIL, EVIL, EVIL))
+        c.exec_driver_sql("update levels set label = ? || id", (EVIL,))
+        c.exec_driver_sql(
+            "insert into films (id, job, name, kind) select id || 'film', id, ?, 'gif' from jobs", (film,)
+        )
+    site.store.audit(EVIL, EVIL)
+    for who, path in (
+        *(("Boss", path) for path in ("/c/cup", f"/s/{key}", "/organise")),
+        *(("", path) for path in ("/c/cup", f"/s/{key}")),
+    ):
+        page = Page(site.browser(who).get(path).text)
+        assert (page.faults, page.open) == ([], []), path
+        assert len(page.all("script")) == 1, path
+        assert not [a for _, a in page.tags if any(name.startswith("on") for name in a)], path
+    plain = site.browser().get("/api/v1/contests/cup/boards/public")
+    assert plain.headers["content-type"] == "application/json"
+    assert plain.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/c/cup", "/static/live.js", "/api/v1/contests", "/nothing", "/healthz", "/c/cup/submit"]
+)
+def test_every_answer_has_its_headers(site: Site, path: str) -> None:
+    headers = site.browser().get(path).headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert policy.pop("default-src") == policy.pop("frame-ancestors") == policy.pop("base-uri") == "'none'"
+    assert set(policy.values()) == {"'self'"}
+    assert headers["referrer-policy"] == "same-origin"
+    assert headers["x-frame-options"] == "DENY"
+    assert ("no-store" in headers["cache-control"]) == (path not in ("/", "/c/cup", "/static/live.js"))
+
+
 def test_files_beside_the_pages_cannot_be_had(site: Site) -> None:
     client = site.browser()
     for path in (

@@ -45,7 +45,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": views.number, "moment": views.moment, "day": views.day, "size": views.size}
+    made.filters |= {"number": views.number, "moment": views.moment, "size": views.size}
     names: dict[str, Any] = made.globals
     names["static"] = {name: f"/static/{name}?{_digest(name)}" for name in _STATIC}
     return made
@@ -94,7 +94,8 @@ def error_page(status: int, message: str) -> Response:
 def _home(request: Request) -> str:
     store = site_of(request).store
     now = store.database.clock()
-    found = [(contest, contest.is_open(now)) for contest in map(store.contest, store.contests())]
+    every = map(store.contest, store.contests())
+    found = [(contest, contest.is_open(now), views.when(contest, now)) for contest in every]
     return render("home.html.j2", contests=found)
 
 
@@ -145,7 +146,12 @@ def submission_page(request: Request) -> Response:
     jobs = [j for j in board.jobs(store, one.id) if j.board == "public" or contest.final_shown or organises]
     score = store.score(one.id, "public")
     values = views.submission(one, contest, jobs, score, mine, organises)
-    return answer(request, who, "submission.html.j2", mine=mine, organises=organises, **values)
+    values |= {
+        "mine": mine,
+        "organises": organises,
+        "author": who.user is not None and who.user.id == one.user,
+    }
+    return answer(request, who, "submission.html.j2", **values)
 
 
 def log_page(request: Request) -> Response:
@@ -178,7 +184,13 @@ def mine_page(request: Request) -> Response:
     if who.user is None:
         return RedirectResponse("/sign-in", 303)
     store = site_of(request).store
-    found = [(store.contest(slug), store.submissions(slug, who.user)) for slug in store.contests()]
+    found = [
+        (
+            store.contest(slug),
+            [(s, store.score(s.id, "public")[0]) for s in store.submissions(slug, who.user)],
+        )
+        for slug in store.contests()
+    ]
     return answer(request, who, "mine.html.j2", contests=found)
 
 

@@ -28,22 +28,13 @@ def number(value: float | int | None, decimals: int | None = None) -> str:
     return f"{value:,.{decimals}f}".replace("-", "\u2212")
 
 
-def _utc(time: float) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(time, datetime.UTC)
-
-
 def moment(time: float | None) -> str:
     """A time for people, in UTC.
 
     >>> moment(0.0)
     '1970-01-01 00:00 UTC'
     """
-    return "" if time is None else f"{_utc(time):%Y-%m-%d %H:%M} UTC"
-
-
-def day(time: float | None) -> str:
-    """A date for people: 1 January 1970."""
-    return "" if time is None else f"{_utc(time).day} {_utc(time):%B %Y}"
+    return "" if time is None else f"{datetime.datetime.fromtimestamp(time, datetime.UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def size(count: int) -> str:
@@ -70,7 +61,7 @@ def duration(seconds: float) -> str:
     )
 
 
-def _when(contest: Contest, now: float) -> str:
+def when(contest: Contest, now: float) -> str:
     """One sentence on when a contest takes submissions."""
     if contest.state == "closed" or (
         contest.closes is not None and now >= contest.closes and contest.state != "open"
@@ -132,7 +123,7 @@ def board(standing: Standing, now: float) -> dict[str, Any]:
     return {
         "contest": contest,
         "standing": standing,
-        "when": _when(contest, now),
+        "when": when(contest, now),
         "open": contest.is_open(now),
         "lines": [_line(row, standing.labels, spans) for row in rows],
         "scale": [
@@ -213,4 +204,4 @@ def submission(
     }
 
 
-__all__ = ["board", "day", "duration", "moment", "number", "size", "submission"]
+__all__ = ["board", "duration", "moment", "number", "size", "submission", "when"]
