@@ -5,7 +5,9 @@
 
 A server and a worker run as processes of their own on loopback; the worker's evaluations are a fake that takes `--play`
 seconds and no processor time, so that there are many of them. `--busy` processes compute all the while, as nice as local
-workers and their agents are: two are what one evaluation takes at most. Every user asks for the board every two seconds.
+workers and their agents are: two are what one evaluation takes at most. Every user asks for the board every two seconds,
+all from one address, as a class would; every submission is another contestant's and comes over HTTP. The server's limits are
+those it ships with.
 With `--kills`, the server or the worker is killed with SIGKILL at a random moment, that many times, and started again;
 afterwards every submission must be scored, each evaluation counted once and with its own score.
 """
@@ -54,16 +56,9 @@ def archive_of(agent: str) -> bytes:
 
 def run_server(folder: Path, port: int, lease: float) -> None:
     """The server's process."""
-    from headstart.contest.archive import Limits
     from headstart.contest.server import ServeConfig, serve
-    from headstart.contest.web import ServerConfig
 
-    serve(
-        folder,
-        "",
-        ServeConfig(port=port, workers=0, lease=lease),
-        ServerConfig(Limits(), rate=5000.0, burst=5000.0),
-    )
+    serve(folder, "", ServeConfig(port=port, workers=0, lease=lease))
 
 
 def run_worker(url: str, seconds: float) -> None:
@@ -95,11 +90,8 @@ class Crew:
         self.url = f"http://127.0.0.1:{self.port}"
         store = Store(folder)
         levels = tuple(Level(f"level-{i}", f"level-{i}") for i in range(LEVELS))
-        store.add_contest(
-            Contest("load", "Load", "none", BUDGET, tuple(range(SEEDS)), 60.0, levels, tries_a_day=99)
-        )
+        store.add_contest(Contest("load", "Load", "none", BUDGET, tuple(range(SEEDS)), 60.0, levels))
         self.token = store.users.new_token(store.users.add("hand", "worker"))
-        self.sender = store.users.new_token(store.users.add("sender", "organiser"))
         self.store = store
         base = [sys.executable, "-m", "benchmarks.contest_load"]
         self._commands = {
@@ -164,23 +156,14 @@ async def poll(url: str, users: int, seconds: float) -> list[tuple[float, int]]:
     return [look for user in looks for look in user]
 
 
-def send(crew: Crew, count: int) -> list[str]:
-    """Queue submissions, each asked for until it is taken."""
-    keys: list[str] = []
-    with httpx.Client(
-        base_url=crew.url, headers={"authorization": f"Bearer {crew.sender}"}, trust_env=False
-    ) as client:
-        while len(keys) < count:
-            agent = f"agent-{len(keys)}"
-            answer = client.post(f"/api/v1/contests/load/submissions?name={agent}", content=archive_of(agent))
-            if answer.status_code == 201:
-                keys.append(answer.json()["id"])
-            else:  # ten at once, then one in ten seconds: the server's limit for one user
-                crew.store.submit(
-                    crew.store.contest("load"), crew.store.users.named("sender"), agent, archive_of(agent)
-                )
-                keys.append(crew.store.submissions("load")[0].id)
-    return keys
+def send(crew: Crew, count: int) -> None:
+    """Submissions, each by a contestant of its own."""
+    with httpx.Client(base_url=crew.url, trust_env=False) as client:
+        for agent in (f"agent-{k}" for k in range(count)):
+            token = crew.store.users.new_token(crew.store.users.add(agent))
+            path = f"/api/v1/contests/load/submissions?name={agent}"
+            headers = {"authorization": f"Bearer {token}"}
+            client.post(path, content=archive_of(agent), headers=headers).raise_for_status()
 
 
 def faults(store: Store) -> list[str]:
