@@ -108,7 +108,7 @@ def whole(lanes: int, budget: int) -> dict[str, float]:
         (folder / "submission.toml").write_text(f'name = "a"\ncommand = {command}\nlanes = {lanes}\n')
         for _ in range(2):
             begun = time.perf_counter()
-            job = Job(SUITE, "practice-1", 0, budget, 3600.0, sandbox.choose(trusted=True))
+            job = Job(SUITE, "practice-1", 0, budget, 3600.0, sandbox.choose(trusted=True), 0)
             verdict = evaluate_submission(folder, job, out, lambda _: True, films=False)
             assert verdict.spent == budget, verdict.message
             seconds.append(time.perf_counter() - begun)

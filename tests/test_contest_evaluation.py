@@ -10,7 +10,7 @@ import pytest
 
 from headstart import suites
 from headstart.commands import contest as command
-from headstart.contest import films, manifest, starting
+from headstart.contest import cgroups, films, manifest, sandbox, scoring, starting
 from headstart.contest.environment import Game
 from headstart.contest.evaluation import Job, evaluate_submission
 from headstart.contest.meter import Episode, Ledger, NotNowError
@@ -190,6 +190,76 @@ def test_a_submission_is_scored_twice_alike(tmp_path, capsys):
     assert any(path.stem == "best" for path in (out / "task-3-0").iterdir())
 
 
+def test_what_is_scored_is_what_would_be_sent(tmp_path, capsys, monkeypatch):
+    """The packed archive, by the server's formula; without a sandbox where there is none, and that is said."""
+    folder = tmp_path / "agent"
+    starting.write(folder)
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "secret.py").write_text("what is not sent is not there")
+    agent = (folder / "agent.py").read_text()
+    (folder / "agent.py").write_text("import os\nprint('here:', sorted(os.listdir()))\n" + agent)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    options = ["score", str(folder), "--suite", "cartpole", "--levels", "task-3", "task-4", "--no-films"]
+    command.contest([*options, "--budget", "200", "--seeds", "2"])
+    out, said = capsys.readouterr()
+    rows = json.loads((tmp_path / "agent-scores" / "scores.json").read_text())
+    found = scoring.score([[row["score"] for row in rows if row["level"] == f"task-{i}"] for i in (3, 4)])
+    assert len({row["score"] for row in rows}) > 1, "another seed, another level: another score"
+    assert f"score {found.score:.1f} ± {found.error:.1f}; logs" in out
+    assert "your agent is not isolated here" in said
+    log = (tmp_path / "agent-scores" / "task-3-0" / "log.txt").read_text()
+    assert "here: ['agent.py', 'client.py', 'submission.toml', 'test_agent.py']" in log
+
+
+def test_a_film_that_cannot_be_made_takes_nothing_from_the_score(tmp_path, monkeypatch):
+    folder, out, tools = tmp_path / "agent", tmp_path / "out", tmp_path / "tools"
+    starting.write(folder)
+    out.mkdir()
+    tools.mkdir()
+    (tools / "ffmpeg").write_text("#!/bin/sh\necho no such encoder >&2\nexit 1\n")
+    (tools / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    job = Job("cartpole", "task-3", 0, 200, 60.0, "none", 0)
+    verdict = evaluate_submission(folder, job, out, lambda _: True)
+    assert (verdict.status, verdict.spent, verdict.films) == ("budget", 200, ())
+    assert 10 < verdict.score < 60
+    *_, last = verdict.log.read_text().splitlines()
+    assert last.startswith("[films] there are none: ffmpeg could not write first")
+    assert last.endswith("no such encoder")
+
+
+SEER = """
+import client, jax, jax.numpy as jnp, jax.random as jr, numpy as np
+env = client.connect()
+obs, _ = env.reset()
+key = jr.split(jr.fold_in(jr.key(env.hello["seed"]), jnp.int32(-1)), 1)[0]
+print("foreseen:", bool(np.allclose(obs, jr.uniform(key, (4,), minval=-0.05, maxval=0.05))))
+"""
+"""computes from the seed it is told how its first episode begins"""
+
+
+@pytest.mark.parametrize(("noise", "foreseen"), [(5, True), (6 << 40, False)], ids=["told", "secret"])
+def test_who_knows_the_seed_foresees_nothing(tmp_path, noise, foreseen):
+    folder, out = tmp_path / "agent", tmp_path / "out"
+    starting.write(folder)
+    (folder / "agent.py").write_text(SEER)
+    out.mkdir()
+    verdict = evaluate_submission(
+        folder, Job("cartpole", "task-0", 5, 200, 60.0, "none", noise), out, lambda _: True, films=False
+    )
+    assert f"foreseen: {foreseen}" in verdict.log.read_text(), "a noise that were the seed would be foreseen"
+
+
+@pytest.mark.parametrize("command_name", ["serve", "worker"])
+def test_a_broken_sandbox_is_refused_at_the_start(command_name, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(sandbox, "_refusal", lambda: "bwrap: no user namespaces here")
+    monkeypatch.setattr(cgroups.Group, "possible", staticmethod(lambda: True))
+    where = {"serve": ["--data", str(tmp_path)], "worker": ["--server", "http://127.0.0.1:9"]}
+    with pytest.raises(UsageError, match="no user namespaces here"):
+        command.contest([command_name, *where[command_name]])
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
 @pytest.mark.parametrize("template", starting.TEMPLATES)
@@ -202,7 +272,7 @@ def test_every_template_plays_a_practice_level(template, tmp_path):
         beats.append(spent)
         return True
 
-    job = Job("platformer:levels=practice", "practice-1", 0, 10_000, 900.0, "bubblewrap")
+    job = Job("platformer:levels=practice", "practice-1", 0, 10_000, 900.0, "bubblewrap", 0)
     verdict = evaluate_submission(folder, job, out, heartbeat, films=template == "jerk")
     assert verdict.status == "budget", verdict.log.read_text()
     assert verdict.spent >= 10_000 - 16

@@ -55,7 +55,7 @@ def evaluate(tmp_path: Path, code: str, budget: int = 40, seconds: float = 60.0)
     out.mkdir()
     (folder / "submission.toml").write_text('name = "foe"\ncommand = ["python", "-S", "agent.py"]\n')
     (folder / "agent.py").write_text(RAW + code)
-    job = Job("cartpole", "task-0", 0, budget, seconds, "bubblewrap")
+    job = Job("cartpole", "task-0", 0, budget, seconds, "bubblewrap", 0)
     begun = time.monotonic()
     verdict = evaluate_submission(folder, job, out, lambda _: True, limits=LIMITS, films=False)
     assert time.monotonic() - begun < seconds + 60
@@ -134,7 +134,7 @@ def test_who_never_connects_runs_out_of_time(tmp_path):
     folder.mkdir()
     out.mkdir()
     (folder / "submission.toml").write_text('name = "foe"\ncommand = ["sleep", "600"]\n')
-    job = Job("cartpole", "task-0", 0, 40, 2.0, "bubblewrap")
+    job = Job("cartpole", "task-0", 0, 40, 2.0, "bubblewrap", 0)
     verdict = evaluate_submission(folder, job, out, lambda _: True, limits=LIMITS, films=False)
     assert (verdict.status, verdict.score, verdict.spent) == ("wall-clock", 0.0, 0)
 
@@ -226,7 +226,7 @@ def test_a_cancelled_evaluation_ends_at_once(tmp_path):
         beats.append(time.monotonic())
         return len(beats) < 4
 
-    job = Job("cartpole", "task-0", 0, 40, 600.0, "bubblewrap")
+    job = Job("cartpole", "task-0", 0, 40, 600.0, "bubblewrap", 0)
     verdict = evaluate_submission(folder, job, out, heartbeat, limits=LIMITS, films=False)
     assert verdict.status == "cancelled"
     assert time.monotonic() - beats[3] < 30

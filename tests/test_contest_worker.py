@@ -1,19 +1,20 @@
 """A worker between a server and an evaluation, both in this process: what it hands over, what it does when either fails."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from headstart.contest import archive
+from headstart.contest import archive, queue
 from headstart.contest.contests import Contest, Level
 from headstart.contest.evaluation import Episode, Job, Verdict
 from headstart.contest.remote import Remote
 from headstart.contest.server import LocalWorkers, make_app
 from headstart.contest.store import Store
-from headstart.contest.worker import work_once
+from headstart.contest.worker import EvaluatorError, work, work_once
 from headstart.errors import RunError, UsageError
 
 Beat = Callable[[int], bool]
@@ -79,7 +80,7 @@ def test_a_job_is_played_and_told(store: Store, remote: Remote, tmp_path: Path) 
         return verdict(out)
 
     assert work_once(remote, evaluate, "none")
-    assert seen == [Job("bandit-v0", "first\nlevel", 7, 100, 60.0, "none")]
+    assert seen == [Job("bandit-v0", "first\nlevel", 7, 100, 60.0, "none", seen[0].noise)]
     assert store.submission(key).state == "scored"
     assert store.score(key, "public") == (3.0, None)
     with store.database.read() as c:
@@ -90,6 +91,26 @@ def test_a_job_is_played_and_told(store: Store, remote: Remote, tmp_path: Path) 
     assert not work_once(remote, evaluate, "none"), "there is nothing left"
 
 
+def test_the_noise_is_the_submissions_own_and_the_servers_secret(tmp_path: Path) -> None:
+    """The same archive, level and seed meet the same noise; whatever differs, also the server's key, gives another."""
+    found: dict[object, int] = {}
+    for server in ("one", "two"):
+        store = Store(tmp_path / server)
+        levels = (Level("a", "a"), Level("b", "b"))
+        store.add_contest(Contest("cup", "Cup", "bandit-v0", 100, (7, 8), 60.0, levels))
+        ada = store.users.add("Ada")
+        for place, data in enumerate((b"first", b"first", b"second")):
+            store.submit(store.contest("cup"), ada, "agent", data)
+            for _ in range(4):
+                lease = store.queue.lease("worker")
+                found[server, place, lease.label, lease.seed] = lease.noise
+        store.close()
+    first, again = ([n for (s, p, *_), n in found.items() if (s, p) == ("one", place)] for place in (0, 1))
+    assert first == again
+    assert len(set(found.values())) == 2 * 2 * 4
+    assert all(0 <= noise < 1 << 64 for noise in found.values())
+
+
 def test_an_archive_that_unpacks_badly_is_a_verdict(store: Store, remote: Remote, tmp_path: Path) -> None:
     key = sent(store, tmp_path)
     store.archive(key).write_bytes(b"gone wrong on disk")
@@ -98,14 +119,80 @@ def test_an_archive_that_unpacks_badly_is_a_verdict(store: Store, remote: Remote
     assert (ended.state, ended.reason) == ("failed", "refused: the archive is no readable ZIP file.")
 
 
-def test_an_evaluation_that_cannot_be_made_is_a_verdict(store: Store, remote: Remote, tmp_path: Path) -> None:
+def broken(*_: object) -> Verdict:
+    raise RunError("no sandbox is left.")
+
+
+def free(store: Store) -> None:
+    """As if the lease of every job had run out."""
+    with store.database.write() as c:
+        c.exec_driver_sql("update jobs set until = 0")
+
+
+def test_a_broken_evaluator_gives_the_job_back(store: Store, remote: Remote, tmp_path: Path) -> None:
+    """It rests as long as a lease holds; then a worker that is whole plays it, and nothing is lost."""
+    key = sent(store, tmp_path)
+    with pytest.raises(EvaluatorError, match="no sandbox is left"):
+        work_once(remote, broken, "none")
+    assert store.submission(key).state == "running"
+    assert not work_once(remote, broken, "none"), "it rests"
+    free(store)
+    assert work_once(remote, lambda folder, job, out, beat: verdict(out), "none")
+    assert store.submission(key).state == "scored"
+
+
+def test_what_no_evaluator_can_play_is_given_up(store: Store, remote: Remote, tmp_path: Path) -> None:
+    key = sent(store, tmp_path)
+    for _ in range(queue.ATTEMPTS):
+        assert store.submission(key).state in ("queued", "running")
+        with pytest.raises(EvaluatorError):
+            work_once(remote, broken, "none")
+        free(store)
+    assert not work_once(remote, lambda *_: pytest.fail("no more"), "none")
+    ended = store.submission(key)
+    assert (ended.state, ended.reason) == (
+        "failed",
+        f"abandoned: given up after {queue.ATTEMPTS} tries, of which the last said: no sandbox is left.",
+    )
+
+
+@pytest.mark.parametrize("where", ["unpacking", "playing"])
+def test_a_full_disk_is_the_evaluators_fault(
+    store: Store, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     key = sent(store, tmp_path)
 
-    def evaluate(*_: object) -> Verdict:
-        raise RunError("no sandbox is left.")
+    def full(*_: object) -> Verdict:
+        raise OSError(28, "No space left on device")
 
-    assert work_once(remote, evaluate, "none")
-    assert store.submission(key).reason == "error: no sandbox is left."
+    if where == "unpacking":
+        monkeypatch.setattr(archive, "_write", full)
+    with pytest.raises(EvaluatorError, match="No space left on device"):
+        work_once(remote, full, "none")
+    assert store.submission(key).state == "running"
+
+
+def test_a_broken_worker_rests_longer_and_longer(
+    store: Store, remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent(store, tmp_path)
+    store.queue.seconds = -1.0  # a lease that has run out at once: nothing rests but the worker
+    now, slept = [0.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    def evaluate(folder: Path, job: Job, out: Path, heartbeat: Beat) -> Verdict:
+        tried.append(now[0])
+        return broken() if len(tried) < 9 else verdict(out)
+
+    tried = list[float]()
+    monkeypatch.setattr("headstart.contest.worker.time.sleep", sleep)
+    monkeypatch.setattr("headstart.contest.worker.time.monotonic", lambda: now[0])
+    work(remote, evaluate, "none", lambda: len(tried) < 9)
+    assert [b - a for a, b in itertools.pairwise(tried)] == [5, 10, 20, 40, 80, 160, 300, 300]
+    assert set(slept) == {1.0}, "it looks every second whether it is wanted"
 
 
 def test_a_job_that_went_to_another_is_not_counted(store: Store, remote: Remote, tmp_path: Path) -> None:

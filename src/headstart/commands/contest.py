@@ -1,14 +1,16 @@
 """`headstart contest`: make an agent, score it on the practice levels, send it in; or hold a contest."""
 
 import dataclasses
+import hashlib
 import json
-import math
+import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
@@ -60,8 +62,10 @@ class ScoreOptions:
     """seconds an evaluation may last"""
     memory: float = 4.0
     """GiB the agent may use"""
-    trust_submissions: bool = False
-    """run without a sandbox if there is none on this machine"""
+    sandbox: Literal["auto", "bubblewrap", "docker", "podman", "none"] = "auto"
+    """where the agent runs; auto is the first that works here, and none if none does"""
+    images: tuple[str, ...] = ()
+    """of containers: those a submission may name; the first is for one that names none"""
     films: bool = True
     """film the first, the best and the last episode"""
     out: Path | None = None
@@ -126,10 +130,24 @@ def _follow(what: str, budget: int, quiet: bool) -> Callable[[int], bool]:
     return beat
 
 
+@contextmanager
+def _as_sent(folder: Path) -> Generator[tuple[Path, str]]:
+    """The folder as a server would unpack it, and its archive's digest; what is not sent is not there either."""
+    from headstart.contest import archive, leftovers
+
+    data = archive.pack(folder)
+    place = leftovers.folder("job")
+    try:
+        archive.unpack(data, place / folder.resolve().name)
+        yield place / folder.resolve().name, hashlib.sha256(data).hexdigest()
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def score(args: list[str]) -> None:
     """Score an agent, a line an evaluation, then a table."""
     from headstart.budget import Budget
-    from headstart.contest import manifest, sandbox
+    from headstart.contest import chance, manifest, sandbox
     from headstart.contest.environment import keep_to_one_thread
     from headstart.contest.evaluation import Job
 
@@ -139,24 +157,28 @@ def score(args: list[str]) -> None:
     if options.seeds < 1 or not options.memory > 0:
         raise UsageError("there is at least one seed, and more than no memory.")
     about = manifest.read(options.folder)
-    kind = sandbox.choose(options.trust_submissions)
-    sandbox.check(kind)
+    kind = sandbox.choose(options.sandbox, trusted=True, images=options.images)
+    if kind == "none":
+        print("your agent is not isolated here, as it will be on a server.", file=sys.stderr, flush=True)
     out = options.out or options.folder.resolve().with_name(options.folder.resolve().name + "-scores")
     rows: list[_Row] = []
-    for name, level in _levels(options).items():
-        for seed in range(options.seeds):
-            job = Job(options.suite, level, seed, options.budget, options.wall_clock, kind)
-            rows.append(_evaluate(options, name, job, out / f"{name}-{seed}"))
-            (out / "scores.json").write_text(json.dumps([row._asdict() for row in rows], indent=1) + "\n")
+    with _as_sent(options.folder) as (folder, digest):
+        for name, level in _levels(options).items():
+            for seed in range(options.seeds):
+                noise = chance.noise(chance.PRACTICE, name, seed, digest)
+                job = Job(options.suite, level, seed, options.budget, options.wall_clock, kind, noise)
+                rows.append(_evaluate(options, folder, name, job, out / f"{name}-{seed}"))
+                text = json.dumps([row._asdict() for row in rows], indent=1)
+                (out / "scores.json").write_text(text + "\n")
     if options.json:
         print(json.dumps([row._asdict() for row in rows]))
     else:
         _show(about.name, rows, out)
-    if all(row.status in ("crashed", "refused", "memory", "processes") for row in rows):
+    if all(row.status in ("crashed", "refused", "memory", "processes", "cpu-time") for row in rows):
         raise RunError(f"{about.name} played nothing to the end ({rows[-1].message}); see {rows[-1].log}.")
 
 
-def _evaluate(options: ScoreOptions, name: str, job: Any, out: Path) -> _Row:
+def _evaluate(options: ScoreOptions, folder: Path, name: str, job: Any, out: Path) -> _Row:
     from headstart.contest.evaluation import evaluate_submission
     from headstart.contest.sandbox import Limits
 
@@ -167,7 +189,9 @@ def _evaluate(options: ScoreOptions, name: str, job: Any, out: Path) -> _Row:
     begun = time.monotonic()
     beat = _follow(f"{name}  seed {job.seed}", job.budget, options.json)
     limits = dataclasses.replace(Limits(), memory=int(options.memory * (1 << 30)))
-    verdict = evaluate_submission(options.folder, job, out, beat, limits=limits, films=options.films)
+    verdict = evaluate_submission(
+        folder, job, out, beat, limits=limits, films=options.films, images=options.images
+    )
     finished = sum(episode.finished for episode in verdict.episodes)
     seconds = round(time.monotonic() - begun, 1)
     row = _Row(
@@ -192,18 +216,16 @@ def _evaluate(options: ScoreOptions, name: str, job: Any, out: Path) -> _Row:
 
 
 def _show(agent: str, rows: list[_Row], out: Path) -> None:
+    from headstart.contest import scoring
+
     cells = [[r.level, r.seed, f"{r.score:.1f}", r.episodes, f"{r.spent:,}", r.status] for r in rows]
     _console.table(agent, ["level", "seed", "score", "episodes", "steps", "ended by"], cells)
-    mean = sum(row.score for row in rows) / len(rows)
     levels: dict[str, list[float]] = {}
     for row in rows:
         levels.setdefault(row.level, []).append(row.score)
-    means = [sum(scores) / len(scores) for scores in levels.values()]
-    error = ""
-    if len(means) > 1:
-        spread = sum((value - mean) ** 2 for value in means) / (len(means) - 1)
-        error = f" ± {math.sqrt(spread / len(means)):.1f} (s.e. over levels)"
-    print(f"score {mean:.1f}{error}; logs and films are in {out}")
+    found = scoring.score(list(levels.values()))
+    error = "" if found.error is None else f" ± {found.error:.1f}"
+    print(f"score {found.score:.1f}{error}; logs and films are in {out}")
 
 
 def contest(args: list[str]) -> None:

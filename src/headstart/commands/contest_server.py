@@ -7,14 +7,16 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from headstart.cli import parse
 from headstart.errors import RunError, UsageError
 
+Sandbox = Literal["auto", "bubblewrap", "docker", "podman", "none"]
 _DATABASE = "HEADSTART_DATABASE"  # a database's address may hold a password: no process list should show it
 
 
@@ -40,8 +42,12 @@ class ServeOptions:
     """requests a second of one address, four times as many at once; pages that are the same for all count a twentieth"""
     behind_proxy: bool = False
     """a reverse proxy on this machine ends https: believe it about addresses, and mark cookies as secure"""
+    sandbox: Sandbox = "auto"
+    """where submissions run; auto is the first that works here"""
+    images: tuple[str, ...] = ()
+    """of containers: those that submissions may name; the first is for one that names none"""
     trust_submissions: bool = False
-    """run submissions without a sandbox where there is none: only for code that you trust"""
+    """let submissions run without a sandbox: only for code that you trust"""
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,12 @@ class WorkerOptions:
     """end when the process that started this one does"""
     nice: int = 0
     """how much to stand back for other work on the machine, from 0 to 19"""
+    sandbox: Sandbox = "auto"
+    """where submissions run; auto is the first that works here"""
+    images: tuple[str, ...] = ()
+    """of containers: those that submissions may name; the first is for one that names none"""
     trust_submissions: bool = False
-    """run submissions without a sandbox where there is none: only for code that you trust"""
+    """let submissions run without a sandbox: only for code that you trust"""
 
 
 @dataclass(frozen=True)
@@ -111,13 +121,18 @@ def serve(args: list[str]) -> None:
         raise UsageError(f"a port is between 1 and 65535, not {options.port}.")
     if not options.rate > 0.0:
         raise UsageError(f"--rate is a number of requests a second above 0, not {options.rate:g}.")
+    kind = options.sandbox
     if options.workers > 0:
-        sandbox.choose(options.trust_submissions)
+        kind = sandbox.choose(options.sandbox, options.trust_submissions, options.images)
+        print(f"submissions run in: {kind}", flush=True)
     config = ServeConfig(
         options.host,
         options.port,
         options.workers,
-        options.trust_submissions,
+        (
+            *("--sandbox", kind, *(["--images", *options.images] if options.images else [])),
+            *(["--trust-submissions"] if options.trust_submissions else []),
+        ),
         options.behind_proxy,
         options.lease,
     )
@@ -139,14 +154,15 @@ def worker(args: list[str]) -> None:
     keep_to_one_thread()
     if not 0 <= options.nice <= 19:
         raise UsageError(f"a worker is nice from 0 to 19, not {options.nice}.")
-    kind, parent = sandbox.choose(options.trust_submissions), os.getppid()
+    kind = sandbox.choose(options.sandbox, options.trust_submissions, options.images)
+    evaluate, parent = partial(evaluate_submission, images=options.images), os.getppid()
     os.nice(options.nice)
     with closing(Remote(options.server, token(options.token_file))) as remote:
         if options.once:
-            while work_once(remote, evaluate_submission, kind):
+            while work_once(remote, evaluate, kind):
                 pass
             return
-        work(remote, evaluate_submission, kind, lambda: not options.with_parent or os.getppid() == parent)
+        work(remote, evaluate, kind, lambda: not options.with_parent or os.getppid() == parent)
 
 
 @contextmanager

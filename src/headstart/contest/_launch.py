@@ -18,8 +18,9 @@ def main(settings: str, command: list[str]) -> None:
     for name, value in wanted.get("limits", {}).items():
         kind = getattr(resource, name)
         hard = resource.getrlimit(kind)[1]
-        least = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (least, least))
+        most = [value, value] if isinstance(value, int) else value
+        least = most if hard == resource.RLIM_INFINITY else [min(one, hard) for one in most]
+        resource.setrlimit(kind, (least[0], least[1]))
     os.execv(command[0], command)
 
 

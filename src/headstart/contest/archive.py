@@ -6,6 +6,7 @@ more files, more bytes or a higher ratio of compression than `Limits` allows. Si
 decompressor, not those the archive claims, so that a bomb ends after a chunk too many.
 """
 
+import errno
 import io
 import shutil
 import stat
@@ -22,6 +23,8 @@ MANIFEST = "submission.toml"
 _CHUNK = 1 << 16
 _SKIPPED = {"__pycache__", ".git", ".venv", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+"""failures to write that are no archive's fault"""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _SLACK = 1 << 20  # bytes that may come out of a small archive, however well it packs
 
@@ -152,6 +155,7 @@ def unpack(data: bytes, folder: Path, limits: Limits | None = None) -> None:
 
     Raises:
       UsageError: for anything that `Limits` or the rules of the module forbid, in one sentence.
+      OSError: if this machine cannot hold it, whatever it is.
     """
     limits = limits or Limits()
     if len(data) > limits.packed:
@@ -168,8 +172,18 @@ def unpack(data: bytes, folder: Path, limits: Limits | None = None) -> None:
     except UsageError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError, RuntimeError):
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as e:
         shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(e, OSError) and e.errno in _OURS:
+            raise
         raise UsageError("the archive is no readable ZIP file.") from None
 
 

@@ -1,7 +1,8 @@
 """N lanes of one task as the evaluator plays them: compiled, seeded, and answering with bytes.
 
-A step's randomness is a function of the job's seed, the step's index and the lane: an agent that does the same sees the
-same, and any episode can be played again for a film. One compiled program serves all levels, since a level is data to it.
+A step's randomness is a function of the job's noise (`chance`), the step's index and the lane: an agent that does the same
+sees the same, and any episode can be played again for a film. One compiled program serves all levels, since a level is data
+to it.
 
 A block is `reward f32[N] | ended u8[N] | padding to 8 bytes | observations`, little-endian, each observation's array
 `[N, ...]` at a multiple of 8 bytes; `ended` is 1 where an episode terminated and 2 where it was truncated.
@@ -106,8 +107,8 @@ def _block(env: Env, task: Task, state: EnvState, out: Step) -> UInt8[Array, " b
     return jnp.concatenate([_bytes(outcome), *map(_bytes, jax.tree.leaves(obs))])
 
 
-def _keys(seed: UInt32[Array, " 2"], t: Int[Array, ""], n: int) -> Key[Array, " n"]:
-    return jr.split(jr.fold_in(jr.wrap_key_data(seed), t), n)
+def _keys(noise: UInt32[Array, " 2"], t: Int[Array, ""], n: int) -> Key[Array, " n"]:
+    return jr.split(jr.fold_in(jr.wrap_key_data(noise), t), n)
 
 
 @partial(jax.jit, static_argnames="program")
@@ -116,13 +117,13 @@ def _reset(
     table: PyTree,
     packed: UInt32[Array, " task"],
     lanes: UInt32[Array, " state"],
-    seed: UInt32[Array, " 2"],
+    noise: UInt32[Array, " 2"],
     t: Int[Array, ""],
     which: Bool[Array, " N"],
 ) -> tuple[UInt32[Array, " state"], UInt8[Array, " bytes"]]:
     """Lanes `which` begin an episode."""
     env, task, n = program.rules.build(table), program.task.unpack(packed), which.shape[0]
-    fresh = jax.vmap(env.reset, (None, 0))(task, _keys(seed, -1 - t, n))
+    fresh = jax.vmap(env.reset, (None, 0))(task, _keys(noise, -1 - t, n))
 
     def chosen(new: Array, old: Array) -> Array:
         return jnp.where(which.reshape(which.shape + (1,) * (new.ndim - 1)), new, old)
@@ -138,14 +139,14 @@ def _step(
     table: PyTree,
     packed: UInt32[Array, " task"],
     lanes: UInt32[Array, " state"],
-    seed: UInt32[Array, " 2"],
+    noise: UInt32[Array, " 2"],
     t: Int[Array, ""],
     action: Array,
 ) -> tuple[UInt32[Array, " state"], UInt8[Array, " bytes"]]:
     """All lanes advance by one step."""
     env, task, n = program.rules.build(table), program.task.unpack(packed), action.shape[0]
     state = program.state.unpack(lanes)
-    state, out = jax.vmap(env.step, (None, 0, 0, 0))(task, state, action, _keys(seed, t, n))
+    state, out = jax.vmap(env.step, (None, 0, 0, 0))(task, state, action, _keys(noise, t, n))
     return program.state.pack(state), _block(env, task, state, out)
 
 
@@ -155,14 +156,14 @@ class Game:
     Args:
       suite: its name with options.
       level: a level's text, or a task's name.
-      seed: of all randomness.
+      noise: 64 bits, the key of all randomness; who knows them can compute what will happen.
       lanes: N.
 
     Raises:
       UsageError: for an unknown suite or level, or a suite of trials, whose score is no mean of episodes.
     """
 
-    def __init__(self, suite: str, level: str, seed: int, lanes: int) -> None:
+    def __init__(self, suite: str, level: str, noise: int, lanes: int) -> None:
         if not 1 <= lanes <= MOST_LANES:
             raise UsageError(f"an agent has 1 to {MOST_LANES} lanes, not {lanes}.")
         self.suite, self.n = suites.suite(suite), lanes
@@ -174,7 +175,7 @@ class Game:
         fresh = jax.eval_shape(jax.vmap(env.reset, (None, 0)), self.task, jr.split(jr.key(0), lanes))
         self._program = _program(rules, Packing.of(self.task), Packing.of(fresh))
         self._table, self._task = jax.device_put((table, self._program.task.pack(self.task)))
-        self._seed = jax.device_put(np.asarray(jr.key_data(jr.key(seed))))
+        self._noise = jax.device_put(np.array([noise >> 32, noise & 0xFFFFFFFF], np.uint32))
         self._lanes = self._program.state.pack(
             jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), fresh)
         )
@@ -211,7 +212,7 @@ class Game:
 
     def _advance(self, program: Any, t: int, what: np.ndarray) -> UInt8[np.ndarray, " bytes"]:
         self._lanes, block = program(
-            self._program, self._table, self._task, self._lanes, self._seed, np.int32(t), what
+            self._program, self._table, self._task, self._lanes, self._noise, np.int32(t), what
         )
         return np.asarray(block)
 

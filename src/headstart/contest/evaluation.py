@@ -7,21 +7,22 @@
         step:  spend, play, record                               the meter is the evaluator's
     the score (meter.py), the log, films of the first, the best and the last episode
 
-Environment, budget, clock and seed are in this process, the agent is in another; all they share is a socket (wire.py) and
+Environment, budget, clock and noise are in this process, the agent is in another; all they share is a socket (wire.py) and
 one file of observations that the agent can only read.
 """
 
+import math
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from headstart.contest import containers, leftovers, manifest, sandbox
 from headstart.contest import films as pictures
-from headstart.contest import leftovers, manifest, sandbox
 from headstart.contest.client import OBSERVATIONS
 from headstart.contest.environment import Game
 from headstart.contest.manifest import Manifest
@@ -29,7 +30,7 @@ from headstart.contest.meter import Episode, Ledger
 from headstart.contest.sandbox import Cell, Limits, Running
 from headstart.contest.serving import Server
 from headstart.contest.wire import TICK, Channel, HungUpError, MalformedError
-from headstart.errors import UsageError
+from headstart.errors import HeadstartError, UsageError
 
 BEAT = 1.0
 """seconds between two heartbeats"""
@@ -37,6 +38,8 @@ GRACE = 30.0
 """seconds an agent that hung up has to end, so that its exit code is known"""
 FAREWELL = 2.0
 """seconds an agent has for its last words once its evaluation is over"""
+
+_LIMITED = {"memory": "memory", "processes": "processes", "cpu-time": "processor time"}
 
 _T = TypeVar("_T")
 
@@ -50,21 +53,24 @@ class Job:
     level: str
     """a level's text (more than one line), or the name of one of the suite's tasks"""
     seed: int
-    """of the environment's randomness; the agent is told"""
+    """the agent is told, for its own randomness; the environment's is another"""
     budget: int
     """steps, over all lanes"""
     wall_clock: float
     """seconds from the agent's start to its end at the latest"""
     sandbox: str
-    """"bubblewrap", "docker", or "none" for code that is trusted"""
+    """"bubblewrap", "docker", "podman", or "none" for code that is trusted"""
+    noise: int
+    """64 bits, of the environment's randomness (`chance`); never told to the agent"""
 
 
 class Verdict(NamedTuple):
     """How an evaluation ended, and what it is worth.
 
     `status`: "budget" (played to the end), "finished" (the agent ended earlier, of its own will), "wall-clock", "crashed",
-    "memory", "processes", "refused" (a submission or a message that breaks the rules) or "cancelled". `score` counts what
-    was played, whatever the status. `message` is a sentence for the author, `log` a file with the agent's output.
+    "memory", "processes", "cpu-time", "refused" (a submission or a message that breaks the rules) or "cancelled". `score`
+    counts what was played, whatever the status. `message` is a sentence for the author, `log` a file with the agent's
+    output.
     """
 
     status: str
@@ -131,6 +137,7 @@ def evaluate_submission(
     *,
     limits: Limits | None = None,
     films: bool = True,
+    images: Sequence[str] = (),
 ) -> Verdict:
     """Run one submission on one job.
 
@@ -139,17 +146,21 @@ def evaluate_submission(
       job: what to play.
       out: an existing folder for the log and the films.
       heartbeat: called with the steps spent at least every two seconds; False cancels.
-      limits: memory, processes, disk; None for the defaults.
+      limits: memory, processes, disk, processor time; None for the defaults.
       films: whether to make films of the first, the best and the last episode, where the suite has pictures.
+      images: of containers, those that a submission may name; the first is for one that names none.
 
     Raises:
       UsageError: for a job that cannot be carried out (level, suite, sandbox); what a submission does wrong is a verdict.
+      RunError: if the sandbox cannot be started.
     """
-    sandbox.check(job.sandbox)
+    sandbox.check(job.sandbox, images)
+    limits = limits or Limits()
+    limits = replace(limits, cpu=min(limits.cpu, math.ceil(limits.cores * job.wall_clock)))
     log = out / "log.txt"
     clock = _Clock(job.wall_clock, heartbeat)
     try:
-        about = manifest.read(folder)
+        about = _allowed(manifest.read(folder), job, images)
     except UsageError as error:
         log.write_text(f"{error}\n")
         return Verdict("refused", 0.0, [], 0, str(error), log, ())
@@ -159,25 +170,35 @@ def evaluate_submission(
         log.write_text(f"{over}\n")
         return Verdict(over.status, 0.0, [], 0, str(over), log, ())
     played = _Evaluation(game, job, clock)
-    text = played.run(folder.resolve(), about, limits or Limits())
-    log.write_text(text, errors="replace")
-    made = _films(played, out, clock) if films and played.status != "cancelled" else ()
+    text = played.run(folder.resolve(), about, limits)
+    made, missing = _films(played, out, clock) if films and played.status != "cancelled" else ((), "")
+    log.write_text(text + missing, errors="replace")
     ledger = played.ledger
     return Verdict(played.status, ledger.score(), ledger.episodes, ledger.spent, played.message, log, made)
 
 
+def _allowed(about: Manifest, job: Job, images: Sequence[str]) -> Manifest:
+    """A manifest with the image it runs in; refused where the organiser has not allowed it."""
+    if job.sandbox not in containers.PROGRAMS or about.image in images:
+        return about
+    if about.image:
+        raise UsageError(f"{manifest.FILE}: image is one of {', '.join(images)} here, not '{about.image}'.")
+    return replace(about, image=images[0])
+
+
 def _game(job: Job, about: Manifest) -> Game:
-    game = Game(job.suite, job.level, job.seed, about.lanes)
+    game = Game(job.suite, job.level, job.noise, about.lanes)
     game.compile()
     return game
 
 
-def _films(played: "_Evaluation", out: Path, clock: _Clock) -> tuple[Path, ...]:
+def _films(played: "_Evaluation", out: Path, clock: _Clock) -> tuple[tuple[Path, ...], str]:
+    """Films, or a line for the log: what was scored stays scored."""
     clock.start()  # films are not on the agent's time
     try:
-        return clock.during(lambda: pictures.make(played.game, played.ledger, played.server.actions, out))
-    except _OverError:
-        return ()
+        return clock.during(lambda: pictures.make(played.game, played.ledger, played.server.actions, out)), ""
+    except (_OverError, HeadstartError, OSError, ValueError) as error:
+        return (), f"[films] there are none: {error}\n"
 
 
 class _Evaluation:
@@ -211,7 +232,7 @@ class _Evaluation:
             shutil.rmtree(run, ignore_errors=True)
 
     def _listen(self, listener: socket.socket, run: Path) -> None:
-        other = self._job.sandbox == "docker"  # there the agent is another user
+        other = self._job.sandbox in containers.PROGRAMS  # there the agent is another user
         run.chmod(0o755 if other else 0o700)
         listener.bind(str(run / "socket"))
         (run / "socket").chmod(0o666 if other else 0o600)
@@ -264,7 +285,7 @@ class _Evaluation:
             time.sleep(0.02)
         if running.reason and self.status in ("finished", "refused"):
             self.status = running.reason
-            self.message = f"the agent used more {running.reason} than it may."
+            self.message = f"the agent used more {_LIMITED[running.reason]} than it may."
         elif self.server.spent_all:
             self.status, self.message = "budget", f"played all {self.ledger.spent} steps."
         elif self.status == "finished" and code not in (0, None):

@@ -1,7 +1,7 @@
 """What an evaluation leaves behind where its process is killed, and how the next worker clears it away.
 
     a process that evaluates holds a lock on a file of its own, headstart-ID.lock, as long as it lives
-    all it makes is named headstart-ID-…: folders in memory and in the temporary folder, control groups
+    all it makes is named headstart-ID-…: folders in memory and in the temporary folder, control groups, containers
     sweep: who gets the lock of another's file knows that its owner is dead, and removes what bears its name
 
 The kernel lets go of a lock however its holder ends, and knows no process by a number that another may have by now.
@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
+from headstart.contest import containers
 from headstart.contest.cgroups import remove_all
 
 _SHARED = Path("/dev/shm")
@@ -77,7 +78,7 @@ def sweep() -> list[str]:
             if not dead:
                 continue
             pattern = f"{lock.stem}-*"
-            found += remove_all(pattern)
+            found += containers.remove_all(pattern) + remove_all(pattern)
             for place in {memory(), Path(tempfile.gettempdir())}:
                 for left in place.glob(pattern):
                     shutil.rmtree(left, ignore_errors=True)

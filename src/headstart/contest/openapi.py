@@ -82,7 +82,7 @@ def _schemas() -> dict[str, dict[str, Any]]:
         "label": _TEXT,
         "level": _TEXT,
     }
-    lease |= {"seed": _WHOLE, "budget": _WHOLE, "wall_clock": _NUMBER, "until": _NUMBER}
+    lease |= {"seed": _WHOLE, "budget": _WHOLE, "wall_clock": _NUMBER, "until": _NUMBER, "noise": _WHOLE}
     verdict = {"lease": _TEXT, "verdict": _TEXT, "score": _maybe("number"), "spent": _WHOLE, "message": _TEXT}
     verdict |= {"episodes": _list(episode), "log": _TEXT}
 

@@ -2,7 +2,7 @@
 
     waiting ── lease ──▶ leased ── verdict ──▶ ended
        ▲                    │
-       └── lease ran out ───┘
+       └── lease ran out ───┘   or was given back: the evaluator failed
 
 A worker leases a job for a while and says now and then that it lives. If it is killed, its lease runs out and another
 worker takes the job up. A verdict counts only under the lease that is in force, so a job ends once, whoever else still
@@ -17,15 +17,17 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import insert, or_, select, update
 
-from headstart.contest import auth, scoring
+from headstart.contest import auth, chance, scoring
 from headstart.contest import schema as t
 from headstart.contest.database import Database
 from headstart.results import write_bytes
 
-RANKED = frozenset({"finished", "budget", "wall-clock"})
+RANKED = frozenset({"finished", "budget", "wall-clock", "cpu-time"})
 """verdicts that are worth their score; any other ends the submission"""
+ERROR = "error"
+"""the verdict on an evaluator, not on an agent"""
 ATTEMPTS = 12
-"""leases after which a job that no worker survives is given up"""
+"""leases after which a job that no worker brings to an end is given up"""
 _LIVE = ("queued", "running")
 _MESSAGE = 500
 _LOG = 1 << 18
@@ -44,6 +46,8 @@ class Lease(NamedTuple):
     budget: int
     wall_clock: float
     until: float
+    noise: int
+    """of the environment (`chance`); for workers only"""
 
 
 class Outcome(NamedTuple):
@@ -90,18 +94,33 @@ class Queue:
             return self._leased(c, row.id)
 
     def _leased(self, c: sa.Connection, job: int) -> Lease:
-        j, lv = t.jobs.c, t.levels.c
+        j, lv, s, k = t.jobs.c, t.levels.c, t.submissions.c, t.contests.c
         query = (
-            select(j.id, j.lease, j.submission, t.contests.c.settings, lv.label, lv.content, j.seed, j.until)
-            .select_from(t.jobs.join(t.levels).join(t.contests, t.contests.c.slug == lv.contest))
+            select(j.lease, j.submission, k.settings, k.slug, j.board, lv.label, lv.content, j.seed, j.until)
+            .add_columns(s.digest)
+            .select_from(t.jobs.join(t.levels).join(t.submissions).join(t.contests, k.slug == lv.contest))
             .where(j.id == job)
         )
-        key, lease, submission, kept, label, level, seed, until = c.execute(query).one()
-        budget, wall = int(kept["budget"]), float(kept["wall_clock"])
-        return Lease(key, lease, submission, kept["suite"], label, level, seed, budget, wall, until)
+        row = c.execute(query).one()
+        kept = row.settings
+        return Lease(
+            job=job,
+            lease=row.lease,
+            submission=row.submission,
+            suite=kept["suite"],
+            label=row.label,
+            level=row.content,
+            seed=row.seed,
+            budget=int(kept["budget"]),
+            wall_clock=float(kept["wall_clock"]),
+            until=row.until,
+            noise=chance.noise(self.database.key, row.slug, row.board, row.label, row.seed, row.digest),
+        )
 
     def _abandon(self, c: sa.Connection, job: int, submission: str) -> None:
-        why = f"given up after {ATTEMPTS} workers had died or fallen silent over it"
+        said = c.scalar(select(t.jobs.c.message).where(t.jobs.c.id == job))
+        last = f"of which the last said: {said}" if said else "over which workers died or fell silent"
+        why = f"given up after {ATTEMPTS} tries, {last}"
         values = {"state": "ended", "verdict": "abandoned", "message": why, "ended": self.database.clock()}
         c.execute(update(t.jobs).where(t.jobs.c.id == job).values(**values))
         self._settle(c, job, submission)
@@ -127,7 +146,10 @@ class Queue:
             return c.scalar(select(j.submission).where(j.id == job, j.lease == lease, j.state == "leased"))
 
     def finish(self, job: int, lease: str, outcome: Outcome) -> bool:
-        """Count a verdict; False if the lease is not in force: then nothing is counted."""
+        """Count a verdict; False if the lease is not in force, or no evaluation was made: then nothing is counted."""
+        if outcome.verdict == ERROR:
+            self._give_back(job, lease, outcome.message)
+            return False
         j = t.jobs.c
         with self.database.write() as c:
             query = select(j.submission, t.contests.c.settings).select_from(
@@ -151,6 +173,14 @@ class Queue:
             c.execute(insert(t.outcomes).values(job=job, **what))
             self._settle(c, job, row.submission)
             return True
+
+    def _give_back(self, job: int, lease: str, why: str) -> None:
+        """Let a job rest as long as a lease holds, under one that nobody has; then it is anybody's."""
+        j = t.jobs.c
+        with self.database.write() as c:
+            values = {"lease": secrets.token_hex(16), "until": self.database.clock() + self.seconds}
+            mine = (j.id == job, j.lease == lease, j.state == "leased")
+            c.execute(update(t.jobs).where(*mine).values(**values, message=why[:_MESSAGE]))
 
     def _settle(self, c: sa.Connection, job: int, submission: str) -> None:
         """After a job has ended: end the submission if it failed, write its standing if that was the last."""
@@ -234,4 +264,4 @@ def touch(c: sa.Connection, submission: str) -> None:
     c.execute(update(t.contests).where(k.slug == mine).values(version=k.version + 1))
 
 
-__all__ = ["ATTEMPTS", "RANKED", "Lease", "Outcome", "Queue", "place_standing", "stop", "touch"]
+__all__ = ["ATTEMPTS", "ERROR", "RANKED", "Lease", "Outcome", "Queue", "place_standing", "stop", "touch"]

@@ -4,29 +4,28 @@ In bubblewrap the agent has no network, a read-only system, a private /tmp of li
 namespaces of its own, no capabilities and no way to new namespaces. It sees the interpreter, headstart and its own
 folder, and the folder with the evaluator's socket, nothing else: no database, no other submission, no hidden level.
 
-Memory and processes are limited three times: by a control group where one can be made (as root; /tmp counts as memory
-there), by resource limits, and by a guard that adds up the processes four times a second and kills them all.
+Memory and processes are limited by a control group where one can be made (as root; /tmp counts as memory there), by
+resource limits, and by a guard that adds up the processes four times a second and kills them all. Where there is no group, a
+filter of system calls (`seccomp`) leaves no memory that the guard does not see. The guard counts processor time, too.
 """
 
 import contextlib
-import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.contest import _launch, client, leftovers
+from headstart.contest import _launch, containers, leftovers, seccomp, usage
+from headstart.contest.cell import Cell, Limits, environment
 from headstart.contest.cgroups import Group
-from headstart.errors import UsageError
+from headstart.errors import RunError, UsageError
 
-KINDS = ("bubblewrap", "docker", "none")
-IMAGE = "python:3.11-slim"
-"""of a container, where the submission names none"""
+KINDS = ("bubblewrap", *containers.PROGRAMS, "none")
 
 _SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/sbin")
 _ETC = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
@@ -45,84 +44,46 @@ _WATCH = 0.25  # seconds between two looks of the guard
 _LAUNCH = "/launch.py"
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What an agent may use."""
+def choose(wanted: str = "auto", trusted: bool = False, images: Sequence[str] = ()) -> str:
+    """The sandbox that is wanted, or the first that works here.
 
-    memory: int = 4 << 30
-    """bytes, of all its processes"""
-    processes: int = 256
-    """processes and threads"""
-    disk: int = 1 << 30
-    """bytes in its private /tmp"""
-    files: int = 1024
-    """files it has open, a process"""
-    cpu: int = 24 * 3600
-    """seconds of processor time a process"""
-    log: int = 256 << 10
-    """bytes of output that are kept: the first half and the last"""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a sandbox is built around."""
-
-    folder: Path
-    """the submission, read-only"""
-    run: Path
-    """the folder with the evaluator's socket, read-only"""
-    command: tuple[str, ...]
-    """what is run in the submission's folder; "python" is this interpreter"""
-    image: str = IMAGE
-    """of a container"""
-
-
-def container() -> str | None:
-    """The program that runs containers, if one is installed."""
-    return shutil.which("docker") or shutil.which("podman")
-
-
-def choose(trusted: bool = False) -> str:
-    """The sandbox of this machine.
+    Args:
+      wanted: one of KINDS, or "auto".
+      trusted: whether submissions may run without any.
+      images: those that submissions may use in containers.
 
     Raises:
-      UsageError: if there is none, unless submissions are trusted.
+      UsageError: if it does not work, or none does and submissions are not trusted.
     """
-    if shutil.which("bwrap"):
-        return "bubblewrap"
-    if container():
-        return "docker"
+    if wanted == "none" and not trusted:
+        raise UsageError(
+            "without a sandbox a submission can do all that you can; give --trust-submissions if all of it is your own."
+        )
+    if wanted != "auto":
+        check(wanted, images)
+        return wanted
+    complaints: list[str] = []
+    for kind in ["bubblewrap"] * bool(shutil.which("bwrap")) + containers.installed():
+        try:
+            check(kind, images)
+            return kind
+        except UsageError as error:
+            complaints.append(str(error))
     if trusted:
         return "none"
     raise UsageError(
-        "there is no sandbox for strangers' code: install bubblewrap (or Docker or Podman), or give "
+        " ".join(complaints)
+        or "there is no sandbox for strangers' code: install bubblewrap (or Docker or Podman), or give "
         "--trust-submissions if all of it is your own."
     )
 
 
-def _environment(socket: str, home: str) -> dict[str, str]:
-    """All that an agent finds in its environment."""
-    return {
-        client.SOCKET: socket,
-        "HOME": home,
-        "TMPDIR": home,
-        "USER": "agent",
-        "LOGNAME": "agent",
-        "LANG": "C.UTF-8",
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONHASHSEED": "0",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-def _rlimits(limits: Limits, group: Group | None) -> dict[str, int]:
+def _rlimits(limits: Limits, group: Group | None) -> dict[str, int | list[int]]:
     # Libraries reserve far more addresses than they use; the control group, or else the guard, counts what is used.
     return {
         "RLIMIT_AS": 4 * limits.memory if group else 2 * limits.memory,
         "RLIMIT_CORE": 0,
-        "RLIMIT_CPU": limits.cpu,
+        "RLIMIT_CPU": [limits.cpu, limits.cpu + 5],  # a signal that says why, then one that cannot be ignored
         "RLIMIT_FSIZE": limits.disk,
         "RLIMIT_NOFILE": limits.files,
         "RLIMIT_NPROC": limits.processes,
@@ -170,22 +131,9 @@ def bubblewrap(cell: Cell, limits: Limits) -> list[str]:
     words += ["--size", str(min(limits.disk, 64 << 20)), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
     words += ["--ro-bind", str(cell.folder), "/agent", "--ro-bind", str(cell.run), "/contest"]
     words += ["--ro-bind", _launch.__file__, _LAUNCH, "--remount-ro", "/", "--chdir", "/agent", "--clearenv"]
-    for name, value in _environment("/contest/socket", "/tmp").items():
+    for name, value in environment("/contest/socket", "/tmp").items():
         words += ["--setenv", name, value]
     return [*words, "--"]
-
-
-def docker(cell: Cell, limits: Limits, program: str, name: str) -> list[str]:
-    """The words that run a submission in a container."""
-    words = [program, "run", "--rm", "--name", name, "--network", "none", "--read-only"]
-    words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65534:65534"]
-    words += ["--memory", str(limits.memory), "--memory-swap", str(limits.memory)]
-    words += ["--pids-limit", str(limits.processes), "--ulimit", f"nofile={limits.files}:{limits.files}"]
-    words += ["--tmpfs", f"/tmp:rw,size={limits.disk}", "--workdir", "/agent"]
-    words += ["--volume", f"{cell.folder}:/agent:ro", "--volume", f"{cell.run}:/contest:ro"]
-    for key, value in _environment("/contest/socket", "/tmp").items():
-        words += ["--env", f"{key}={value}"]
-    return [*words, cell.image, *cell.command]
 
 
 class Output:
@@ -213,81 +161,73 @@ class Output:
         return (bytes(self._head) + gap + bytes(self._tail)).decode(errors="replace")
 
 
-def _children(pid: int) -> list[int]:
-    """All processes below one; those that go away meanwhile are left out."""
-    found, waiting = list[int](), [pid]
-    while waiting and len(found) < 10_000:
-        parent = waiting.pop()
-        with contextlib.suppress(OSError, ValueError):
-            for task in os.listdir(f"/proc/{parent}/task"):
-                below = [
-                    int(word) for word in Path(f"/proc/{parent}/task/{task}/children").read_text().split()
-                ]
-                found += below
-                waiting += below
-    return found
-
-
-def usage(pid: int) -> tuple[int, int]:
-    """Bytes of memory of their own, and number, of the processes below one."""
-    total, below = 0, _children(pid)
-    for child in below:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            _, resident, shared, *_ = map(int, Path(f"/proc/{child}/statm").read_text().split())
-            total += max(resident - shared, 0) * 4096
-    return total, len(below)
-
-
 class Running:
     """An agent's process in its sandbox."""
 
     def __init__(self, kind: str, cell: Cell, limits: Limits) -> None:
-        self._limits, self.reason, self._name = limits, "", leftovers.fresh()
-        self._container = container() if kind == "docker" else None
+        self._kind, self._limits, self._name = kind, limits, leftovers.fresh()
+        self.reason = ""
+        """which limit it broke: "memory", "processes" or "cpu-time"; "" if none"""
         self._home = leftovers.folder("home")
         self._group = (
             Group.make(self._name, limits.memory, limits.processes) if kind == "bubblewrap" else None
         )
+        self._filter = _pipe_of(seccomp.program()) if kind == "bubblewrap" and not self._group else None
         read, write = os.pipe()
         try:
             self._process = subprocess.Popen(
-                self._words(kind, cell),
+                self._words(cell),
                 stdin=subprocess.DEVNULL,
                 stdout=write,
                 stderr=write,
                 cwd=cell.folder,
-                env=_environment(str(cell.run / "socket"), str(self._home)) if kind == "none" else None,
+                env=environment(str(cell.run / "socket"), str(self._home)) if kind == "none" else None,
+                pass_fds=() if self._filter is None else (self._filter,),
                 start_new_session=True,
             )
-        except OSError as error:
+        except (OSError, UsageError) as error:
             os.close(read)
             self._clear()
-            raise UsageError(f"the sandbox cannot be started: {error.strerror}.") from None
+            if isinstance(error, UsageError):
+                raise
+            raise RunError(f"the sandbox cannot be started: {error.strerror}.") from None
         finally:
             os.close(write)
+            if self._filter is not None:
+                os.close(self._filter)
         self.output = Output(read, limits.log)
         self._over = threading.Event()
         self._guard = threading.Thread(target=self._watch, daemon=True)
         self._guard.start()
 
-    def _words(self, kind: str, cell: Cell) -> list[str]:
-        if self._container:
-            return docker(cell, self._limits, self._container, self._name)
+    def _words(self, cell: Cell) -> list[str]:
+        if self._kind in containers.PROGRAMS:
+            return containers.words(self._kind, self._name, cell, self._limits)
         limits = {"limits": _rlimits(self._limits, self._group)}
-        if kind == "none":
+        if self._kind == "none":
             del limits["limits"]["RLIMIT_NPROC"]  # counts all that the user runs
             return [*_launcher(_launch.__file__, limits), *_resolved(cell.command)]
         inside = [*_launcher(_LAUNCH, limits), *_resolved(cell.command)]
         outside = _launcher(_launch.__file__, {"groups": self._group.joins if self._group else []})
-        return [*outside, shutil.which("bwrap") or "bwrap", *bubblewrap(cell, self._limits)[1:], *inside]
+        filtered = [] if self._filter is None else ["--seccomp", str(self._filter)]
+        words = bubblewrap(cell, self._limits)[1:]
+        return [*outside, shutil.which("bwrap") or "bwrap", *filtered, *words, *inside]
+
+    def _agents(self) -> list[int]:
+        """The agent's processes: those below ours, and without a sandbox ours as well."""
+        own = [self._process.pid] if self._kind == "none" else []
+        return own + usage.below(self._process.pid)
 
     def _watch(self) -> None:
         while not self._over.wait(_WATCH) and self._process.poll() is None:
-            memory, processes = usage(self._process.pid)
-            if memory > self._limits.memory or (self._group and self._group.killed()):
+            pids, most = self._agents(), self._limits.memory
+            used = usage.usage(pids)
+            if self._group.killed() if self._group else used.memory > most and usage.shared_out(pids) > most:
                 self._stop("memory")
-            elif processes > self._limits.processes + 2:
+            elif used.processes > self._limits.processes + 2:
                 self._stop("processes")
+            elif used.cpu >= self._limits.cpu:
+                self._stop("cpu-time")
 
     def _stop(self, reason: str) -> None:
         self.reason = self.reason or reason
@@ -298,19 +238,19 @@ class Running:
         code = self._process.poll()
         if code is not None and self._group and self._group.killed():
             self.reason = self.reason or "memory"
+        elif code in (128 + signal.SIGXCPU, -signal.SIGXCPU):
+            self.reason = self.reason or "cpu-time"
         return code
 
     def kill(self) -> None:
         """End it and everything it has started."""
-        if self._container:
-            subprocess.run(
-                [self._container, "kill", self._name], capture_output=True, check=False, timeout=30
-            )
-        for pid in _children(self._process.pid):
+        if self._kind in containers.PROGRAMS:
+            containers.remove(self._kind, self._name)
+        for pid in usage.below(self._process.pid):
             with contextlib.suppress(OSError):
-                os.kill(pid, 9)
+                os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, 9)
+            os.killpg(self._process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
 
@@ -328,16 +268,28 @@ class Running:
         shutil.rmtree(self._home, ignore_errors=True)
 
 
-@functools.cache
+def _pipe_of(data: bytes) -> int | None:
+    """The end of a pipe from which a few bytes can be read; None for none."""
+    if not data:
+        return None
+    read, write = os.pipe()
+    os.write(write, data)
+    os.close(write)
+    return read
+
+
 def _refusal() -> str:
     """What bubblewrap says where it cannot do what is needed: too old, or user namespaces are switched off; else ""."""
     words = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--ro-bind", "/", "/"]
     words += ["--size", "65536", "--tmpfs", "/tmp", "--proc", "/proc", "true"]
-    tried = subprocess.run(words, capture_output=True, text=True, check=False)
+    try:
+        tried = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"it cannot be run ({type(error).__name__})"
     return (tried.stderr.strip() or f"exit code {tried.returncode}") if tried.returncode else ""
 
 
-def check(kind: str) -> None:
+def check(kind: str, images: Sequence[str] = ()) -> None:
     """Refuse a sandbox that this machine does not have, or that could not hold a fork bomb.
 
     Raises:
@@ -345,8 +297,8 @@ def check(kind: str) -> None:
     """
     if kind not in KINDS:
         raise UsageError(f"a sandbox is one of {', '.join(KINDS)}, not '{kind}'.")
-    if kind == "docker" and container() is None:
-        raise UsageError("neither docker nor podman is installed; install one, or bubblewrap.")
+    if kind in containers.PROGRAMS and (complaint := containers.refusal(kind, images)):
+        raise UsageError(complaint)
     if kind != "bubblewrap":
         return
     if shutil.which("bwrap") is None:
@@ -356,10 +308,10 @@ def check(kind: str) -> None:
             "the number of root's processes can only be limited by control groups, and none can be made here; run as an "
             "ordinary user."
         )
-    if _refusal():
+    if complaint := _refusal():
         raise UsageError(
-            f"bubblewrap (0.8 or newer is needed) cannot build a sandbox here: {_refusal().splitlines()[-1]}"
+            f"bubblewrap (0.8 or newer is needed) cannot build a sandbox here: {complaint.splitlines()[-1]}"
         )
 
 
-__all__ = ["KINDS", "Cell", "Limits", "Running", "check", "choose", "usage"]
+__all__ = ["KINDS", "Cell", "Limits", "Running", "check", "choose"]

@@ -98,8 +98,8 @@ class ServeConfig:
     """port to listen on"""
     workers: int = 1
     """evaluation workers on this machine; 0 for none"""
-    trust: bool = False
-    """whether submissions may run without a sandbox"""
+    sandbox: tuple[str, ...] = ()
+    """what the workers' command line says of the sandbox"""
     proxy: bool = False
     """whether a reverse proxy on this machine is believed about clients' addresses"""
     lease: float = 60.0
@@ -205,7 +205,7 @@ def serve(folder: Path, url: str, config: ServeConfig, server: ServerConfig | No
         "-m",
         "headstart.cli",
         *words,
-        *(["--trust-submissions"] if config.trust else []),
+        *config.sandbox,
     ]
     environment = os.environ | ({TOKEN: _local_token(store)} if config.workers else {})
     try:

@@ -3,6 +3,7 @@
     lease a job                           none: wait a little
     unpack its archive                    refused: that is the verdict
     evaluate, with a heartbeat            not held any more: stop, the job is another's
+                                          the evaluator failed: the job goes back, and the worker rests
     send films, then the verdict          the server counts it if the lease is still in force
 
 A worker that is killed leaves a lease that runs out, and files and groups that the next one on the machine clears away. One
@@ -22,12 +23,18 @@ from typing import Any
 
 from headstart.contest import archive, leftovers
 from headstart.contest.evaluation import Job, Verdict
+from headstart.contest.queue import ERROR
 from headstart.contest.remote import GoneError, Remote
-from headstart.errors import HeadstartError, UsageError
+from headstart.errors import HeadstartError, RunError, UsageError
 
 Evaluate = Callable[[Path, Job, Path, Callable[[int], bool]], Verdict]
 _BEAT = 2.0  # seconds between two heartbeats to the server
 _LOG = 1 << 18
+_REST, _LONGEST = 5.0, 300.0  # seconds a worker rests after the first job it could not play, and at most
+
+
+class EvaluatorError(RunError):
+    """A job could not be played here through no fault of the agent; it has been given back for another to try."""
 
 
 def name() -> str:
@@ -80,10 +87,12 @@ def _play(data: bytes, job: Job, folder: Path, evaluate: Evaluate, heart: _Heart
         archive.unpack(data, folder / "submission")
     except UsageError as error:
         return _unfit("refused", str(error))
+    except OSError as error:
+        return _unfit(ERROR, str(error))
     try:
         return evaluate(folder / "submission", job, out, heart.beat)
-    except HeadstartError as error:
-        return _unfit("error", str(error))
+    except (HeadstartError, OSError) as error:
+        return _unfit(ERROR, str(error))
 
 
 def _log(verdict: Verdict) -> str:
@@ -127,18 +136,25 @@ def work_once(remote: Remote, evaluate: Evaluate, sandbox: str) -> bool:
     Args:
       remote: the server, with a worker's token.
       evaluate: plays a job: `evaluation.evaluate_submission`.
-      sandbox: "bubblewrap", "docker" or "none".
+      sandbox: "bubblewrap", "docker", "podman" or "none".
 
     Raises:
       UsageError: if the server refuses the token.
       RunError: if the server stays away for ten minutes.
+      EvaluatorError: if this machine could not play the job.
     """
     answer = remote.insist("POST", "/worker/lease", worker=name())
     if answer.status_code == 204:
         return False
     lease = answer.json()
     job = Job(
-        lease["suite"], lease["level"], lease["seed"], lease["budget"], float(lease["wall_clock"]), sandbox
+        lease["suite"],
+        lease["level"],
+        lease["seed"],
+        lease["budget"],
+        float(lease["wall_clock"]),
+        sandbox,
+        lease["noise"],
     )
     folder = leftovers.folder("job")
     heart = _Heart(remote, lease)
@@ -152,6 +168,8 @@ def work_once(remote: Remote, evaluate: Evaluate, sandbox: str) -> bool:
     finally:
         heart.stop()
         shutil.rmtree(folder, ignore_errors=True)
+    if verdict.status == ERROR:
+        raise EvaluatorError(f"{lease['label']}, seed {job.seed}, goes back: {verdict.message}")
     told = f"{verdict.score:.1f}" if counted else "not counted"
     print(f"{lease['submission']} {lease['label']} seed {job.seed}: {verdict.status}, {told}", flush=True)
     return True
@@ -172,9 +190,19 @@ def work(
     """
     if left := leftovers.sweep():
         print(f"cleared away {len(left)} things of workers that were killed", flush=True)
+    rest = 0.0
     while wanted():
-        if not work_once(remote, evaluate, sandbox):
-            time.sleep(pause)
+        try:
+            if work_once(remote, evaluate, sandbox):
+                rest = 0.0
+            else:
+                time.sleep(pause)
+        except EvaluatorError as error:  # other machines may be whole: leave the jobs to them for a while
+            rest = min(max(2 * rest, _REST), _LONGEST)
+            print(f"{error} The next try is in {rest:.0f} s.", file=sys.stderr, flush=True)
+            end = time.monotonic() + rest
+            while wanted() and time.monotonic() < end:
+                time.sleep(pause)
 
 
-__all__ = ["Evaluate", "name", "work", "work_once"]
+__all__ = ["Evaluate", "EvaluatorError", "name", "work", "work_once"]
