@@ -6,7 +6,9 @@ Every case has hard limits of its own: of memory, processes and disk in the sand
 import io
 import os
 import shutil
+import socket
 import stat
+import subprocess
 import time
 import zipfile
 from pathlib import Path
@@ -17,6 +19,7 @@ from headstart.contest import archive, client, wire
 from headstart.contest.environment import Game
 from headstart.contest.evaluation import Job, Verdict, evaluate_submission
 from headstart.contest.sandbox import Limits
+from headstart.contest.store import Store
 from headstart.errors import UsageError
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
@@ -188,6 +191,107 @@ except OSError as error:
     assert "FileNotFoundError FileNotFoundError" in log
     assert "['observations']" in log
     assert "read-only OSError" in log
+
+
+TRIED = """
+def tried(what, *arguments):
+    try:
+        return repr(what(*arguments))
+    except OSError as error:
+        return type(error).__name__
+"""
+NETWORK = """
+for address in [("127.0.0.1", {port}), ("8.8.8.8", 53), ("::1", {port})]:
+    print("connect", tried(socket.create_connection, address, 2))
+print("connect", tried(socket.socket(socket.AF_UNIX).connect, {socket!r}))
+print("connect", tried(socket.socket(socket.AF_UNIX).connect, {abstract!r}))
+print("packets", tried(socket.socket, socket.AF_PACKET, socket.SOCK_RAW))
+print("raw", tried(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1))
+print([name for _, name in socket.if_nameindex()])
+"""
+PTRACE = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+def ptraced(pid):
+    return "attached" if libc.ptrace(16, pid, None, None) == 0 else os.strerror(ctypes.get_errno())
+def read(pid):
+    here = ctypes.create_string_buffer(8)
+    one = (ctypes.c_size_t * 2)(ctypes.addressof(here), 8)
+    return libc.process_vm_readv(pid, one, 1, one, 1, 0)
+print("evaluator:", ptraced({pid}), read({pid}), tried(open, "/proc/{pid}/mem"))
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    print("seen:", open(f"/proc/{{pid}}/cmdline").read().split(chr(0))[0].rpartition("/")[2])
+"""
+DATABASE = """
+import sqlite3
+for name in ("contest.sqlite", "contest.sqlite-wal", "server.key", "submissions"):
+    for root in ("", "/proc/1/root", "/proc/self/root", "/proc/1/cwd/../../../../.."):
+        print(tried(open, root + {folder!r} + "/" + name, "rb"))
+try:
+    sqlite3.connect("file:" + {folder!r} + "/contest.sqlite?mode=rw", uri=True).execute("update jobs set score = 9")
+except sqlite3.OperationalError as error:
+    print(error)
+"""
+KILL = """
+print("evaluator:", tried(os.kill, {pid}, 9), tried(os.killpg, {pid}, 9))
+print("init:", tried(os.kill, 1, 9), "everybody:", tried(os.kill, -1, 9))
+print("going on:", len(ask(RESET)) > 8)
+"""
+
+
+def _outcome(tmp_path: Path, code: str, **what: object) -> list[str]:
+    """What an agent has printed that tried something and then ended of its own will."""
+    verdict = evaluate(tmp_path, TRIED + code.format(**what))
+    assert (verdict.status, verdict.spent) == ("finished", 0), verdict.log.read_text()
+    assert verdict.message == "the agent ended after 0 of 40 steps."
+    return verdict.log.read_text().split("\n")[
+        1:-3
+    ]  # between RAW's line and an empty one before the verdict's
+
+
+def test_there_is_no_network(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(tmp_path / "socket"))
+        unix.listen()
+        with socket.socket(socket.AF_UNIX) as abstract:
+            abstract.bind(f"\0headstart-{os.getpid()}")
+            abstract.listen()
+            where = {"port": server.getsockname()[1], "socket": str(tmp_path / "socket")}
+            said = _outcome(tmp_path, NETWORK, **where, abstract=f"\0headstart-{os.getpid()}")
+    assert [line.split()[0] for line in said[:7]] == ["connect"] * 5 + ["packets", "raw"]
+    assert all(line.endswith("Error") for line in said[:7]), said
+    assert said[7:] == ["['lo']"]
+
+
+def test_nobody_is_traced(tmp_path):
+    first, *seen = _outcome(tmp_path, PTRACE, pid=os.getpid())
+    assert first == "evaluator: No such process -1 FileNotFoundError"
+    assert {line.rstrip("0123456789.") for line in seen} == {"seen: bwrap", "seen: python"}
+
+
+def test_there_is_no_database(tmp_path):
+    store = Store(tmp_path / "data")
+    (tmp_path / "data" / "submissions" / "other.zip").write_bytes(b"another's work")
+    before = (tmp_path / "data" / "server.key").read_bytes()
+    *tries, last = _outcome(tmp_path, DATABASE, folder=str(tmp_path / "data"))
+    store.close()
+    assert len(tries) == 16
+    assert {*tries} <= {"FileNotFoundError", "PermissionError"}
+    assert last == "unable to open database file"
+    assert (tmp_path / "data" / "server.key").read_bytes() == before
+
+
+def test_nobody_else_is_killed(tmp_path):
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        said = _outcome(tmp_path, KILL, pid=os.getpid())
+        assert said[0] == "evaluator: ProcessLookupError ProcessLookupError"
+        assert said[1].startswith("init: ")
+        assert said[2] == "going on: True"
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
 
 
 def test_bombs_go_off_inside(tmp_path):
