@@ -29,14 +29,22 @@ class Browser:
         self._session: dict[str, str] = {}
         heard, self._say = os.pipe()
         self._hear, said = os.pipe()
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe"]
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--remote-debugging-pipe",
+        ]
         script = f'exec "$@" 3< /proc/self/fd/{heard} 4> /proc/self/fd/{said}'
         command = ["sh", "-c", script, "sh", CHROMIUM, *flags, f"--user-data-dir={folder}", "about:blank"]
         self._process = subprocess.Popen(command, pass_fds=(heard, said), stderr=subprocess.DEVNULL)
         os.close(heard)
         os.close(said)
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        self._session = {
+            "sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        }
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
@@ -109,10 +117,11 @@ class Browser:
         likes = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=likes)
 
-    def press(self, key: str, code: int) -> None:
-        """Press a key and let it go; `code` is its virtual key code."""
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+    def press(self, key: str, code: int, text: str = "") -> None:
+        """Press a key and let it go; `code` is its virtual key code, `text` what it writes."""
+        for kind in ("keyDown" if text else "rawKeyDown", "keyUp"):
+            about = {"key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}
+            self.call("Input.dispatchKeyEvent", type=kind, **about)
 
     def picture(self, path: Path) -> None:
         """The whole page as a PNG."""
