@@ -223,6 +223,14 @@ def test_trials_of_the_same_tasks_stand_in_one_table(group: dict[str, Any]) -> N
     assert group["notes"] == group["train_sizes"] == []
 
 
+def test_a_prior_of_another_suite_is_named() -> None:
+    mine = runs("ppo-joint", slow)
+    assert not any("another suite" in note for note in only(mine)["notes"])
+    foreign = PRIOR | {"suite": "cartpole-v0:mirrored=true"}
+    other = only([dataclasses.replace(r, prior=foreign) for r in mine])
+    assert "ppo-joint was trained on another suite, cartpole-v0:mirrored=true." in other["notes"]
+
+
 def test_other_tasks_and_budgets_are_kept_apart() -> None:
     more = runs("ppo", slow, tasks=5, fingerprint="other")
     brief = [dataclasses.replace(r, budget=500) for r in runs("ppo", slow)]

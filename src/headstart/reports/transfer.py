@@ -246,7 +246,8 @@ def _notes(group: dict[str, Any], siblings: int) -> list[str]:
             notes.append(
                 f"{a['name']} lacks {a['missing']} runs; it is compared over the tasks that both have played."
             )
-        if (trained := (a["prior"] or {}).get("suite", a["suite"])) != a["suite"]:
+        trained = (a["prior"] or {}).get("suite", a["suite"])
+        if family(trained) != family(a["suite"]):
             notes.append(f"{a['name']} was trained on another suite, {trained}.")
     looked = sorted({a["contender"] for a in group["agents"] if a["chosen"] and a["chosen"]["test"]})
     if looked:
