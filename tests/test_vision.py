@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from headstart.nets.actor_critic import ActorCritic, NetworkConfig
+from headstart.nets.torsos import Torso
 from headstart.nets.vision import Conv, Filter, convolved, mixed, patched, pooled
 from headstart.types import Box, Discrete, Spec
 
@@ -125,3 +126,26 @@ def test_a_network_looks_at_an_image_as_its_config_says() -> None:
         network = eqx.filter_eval_shape(ActorCritic, jr.key(0), spec, config)
         sizes[vision] = network.torso.mlp.layers[0].weight.shape
     assert sizes == {"nature": (5, 4 * 4 * 64), "impala": (5, 8 * 8 * 32)}
+
+
+def test_a_map_smaller_than_the_filters_is_read_entry_by_entry() -> None:
+    """MiniGrid's 7 x 7 x 3, say, of which a filter would leave no pixel."""
+    small = jnp.arange(147, dtype=jnp.uint8).reshape(7, 7, 3)
+    torso = Torso(jr.key(0), Box((7, 7, 3), 0.0, 255.0, np.uint8), (), "relu")
+    assert_allclose(torso(small), np.arange(147, dtype=np.float32) / 255.0, rtol=1e-6)
+    for shape, size in (((15, 40, 3), 15 * 40 * 3), ((16, 40, 3), 1 * 7 * 32), ((2, 16, 16), 32)):
+        assert Torso(jr.key(0), Box(shape), (), "relu").size == size
+
+
+def test_a_picture_with_its_channels_first_is_the_same_picture() -> None:
+    last, first = (Torso(jr.key(0), Box(shape), (), "relu") for shape in ((20, 24, 3), (3, 20, 24)))
+    picture = jr.normal(jr.key(1), (20, 24, 3))
+    features = last(picture)
+    np.testing.assert_array_equal(features, first(jnp.moveaxis(picture, -1, 0)))
+    assert float(jnp.abs(features).max()) > 0.1
+
+
+def test_only_bytes_are_scaled() -> None:
+    conv = Conv(jr.key(0), (16, 16, 1))
+    image = jr.randint(jr.key(1), (16, 16, 1), 0, 256).astype(jnp.uint8)
+    assert_allclose(conv(image.astype(jnp.float32) / 255.0), conv(image), rtol=1e-5)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from headstart.nets.vision import Conv, Vision
+from headstart.nets.vision import SMALLEST, Conv, Vision
 from headstart.types import Box, Discrete, MultiDiscrete, Space
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -73,8 +73,19 @@ def _encode(space: Space, x: Array) -> Float[Array, " f"]:
             return flat / 255.0 if dtype == jnp.uint8 else flat
 
 
-def _is_image(space: Space) -> bool:
-    return isinstance(space, Box) and len(space.shape) == 3
+def _picture(space: Space) -> tuple[int, ...] | None:
+    """The shape `[H, W, C]` of a leaf that filters read, None of any other: of a small map each entry is a feature.
+
+    A third axis is taken for channels, and the first one where only the other two are long enough for a picture.
+
+    Examples:
+      >>> [_picture(Box(shape)) for shape in ((84, 84, 4), (3, 84, 96), (7, 7, 3))]
+      [(84, 84, 4), (84, 96, 3), None]
+    """
+    if not isinstance(space, Box) or len(space.shape) != 3:
+        return None
+    a, b, c = space.shape
+    return next((shape for shape in ((a, b, c), (b, c, a)) if min(shape[:2]) >= SMALLEST), None)
 
 
 def flatten(spaces: tuple[Space, ...], obs: PyTree) -> Float[Array, " f"]:
@@ -89,7 +100,9 @@ def flat_size(spaces: tuple[Space, ...]) -> int:
 
 
 class Torso(eqx.Module):
-    """Any observation to features: images through `Conv`, everything else flattened, then an `MLP` over the whole."""
+    """Any observation to features: pictures (see `_picture`) through `Conv`, everything else flattened, then an `MLP` over
+    the whole.
+    """
 
     convs: tuple[Conv, ...]
     mlp: MLP
@@ -106,18 +119,22 @@ class Torso(eqx.Module):
     ) -> None:
         k_conv, k_mlp = jr.split(key)
         leaves = jax.tree.leaves(spaces)
-        images = [leaf for leaf in leaves if _is_image(leaf)]
+        shapes = [shape for leaf in leaves if (shape := _picture(leaf))]
         self.convs = tuple(
-            Conv(k, leaf.shape, vision) for k, leaf in zip(jr.split(k_conv, len(images)), images, strict=True)
+            Conv(k, shape, vision) for k, shape in zip(jr.split(k_conv, len(shapes)), shapes, strict=True)
         )
-        flat = sum(_space_size(leaf) for leaf in leaves if not _is_image(leaf))
+        flat = sum(_space_size(leaf) for leaf in leaves if not _picture(leaf))
         entering = flat + sum(conv.size for conv in self.convs)
         self.mlp = MLP(k_mlp, entering, widths, activation)
         self.spaces = tuple(leaves)
         self.size = widths[-1] if widths else entering
 
     def __call__(self, obs: PyTree) -> Float[Array, " f"]:
-        leaves = list(zip(self.spaces, jax.tree.leaves(obs), strict=True))
-        convs = iter(self.convs)
-        parts = [next(convs)(x) if _is_image(space) else _encode(space, x) for space, x in leaves]
-        return self.mlp(jnp.concatenate([jnp.zeros(0), *parts]))
+        convs, parts = iter(self.convs), [jnp.zeros(0)]
+        for space, x in zip(self.spaces, jax.tree.leaves(obs), strict=True):
+            shape = _picture(space)
+            if shape is None:
+                parts.append(_encode(space, x))
+            else:
+                parts.append(next(convs)(x if x.shape == shape else jnp.moveaxis(x, 0, -1)))
+        return self.mlp(jnp.concatenate(parts))

@@ -30,6 +30,8 @@ Vision = Literal["nature", "impala"]
 
 LARGE = 64
 """pixels from which on an image is large"""
+SMALLEST = 16
+"""pixels of either side that the smaller filters need"""
 
 _NATURE = ((8, 4, 32), (4, 2, 64), (3, 1, 64))  # of each filter its side, stride and channels
 _SMALL = ((4, 2, 16), (3, 2, 32), (3, 1, 32))
@@ -185,8 +187,9 @@ class Impala(eqx.Module):
 
 
 class Conv(eqx.Module):
-    """An image of bytes, scaled to [0, 1], to a vector of features: through `Impala`, if that is asked for and the image is
-    large, else through `Plain`.
+    """An image to a vector of features: through `Impala`, if that is asked for and the image is large, else through `Plain`.
+
+    Bytes are scaled to [0, 1]; all else is taken as it is.
     """
 
     stack: Plain | Impala
@@ -198,4 +201,5 @@ class Conv(eqx.Module):
         self.size = self.stack.size
 
     def __call__(self, image: Shaped[Array, "h w c"]) -> Float[Array, " f"]:
-        return self.stack(image.astype(jnp.float32) * (1.0 / 255.0)).reshape(-1)
+        scale = 1.0 / 255.0 if image.dtype == jnp.uint8 else 1.0
+        return self.stack(image.astype(jnp.float32) * scale).reshape(-1)
