@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import importlib
 import importlib.util
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -117,8 +118,9 @@ def read_state(game: str, state: str, folder: str = "") -> bytes:
         with gzip.open(path or f"{state}.state", "rb") as file:
             return file.read()
     except FileNotFoundError:
-        raise unknown(f"save state of {game}", state, data.list_states(game)) from None
-    except (OSError, EOFError) as error:
+        there = [one.stem for one in Path(folder).glob("*.state")] if folder else data.list_states(game)
+        raise unknown(f"save state of {game}", state, there) from None
+    except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} is no save state, or a damaged one ({error}).") from error
 
 

@@ -5,9 +5,12 @@ A file is known by the SHA-1 of its content, whatever it is called; zip files ar
 
 import difflib
 import hashlib
+import lzma
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,6 +22,18 @@ SONIC = ("SonicTheHedgehog-Genesis-v0", "SonicTheHedgehog2-Genesis-v0", "SonicAn
 
 _LARGEST = 1 << 25
 """bytes of a ROM at most"""
+
+
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""what files raise that cannot be read, and zips that are damaged, encrypted, or compressed in some unknown way"""
 
 
 class Known(NamedTuple):
@@ -33,7 +48,7 @@ class Found:
     """What was made of one file."""
 
     file: str
-    what: Literal["imported", "there already", "unknown", "unreadable"]
+    what: Literal["imported", "there already", "unknown", "unreadable", "too large"]
     game: str = ""
     """the game it is, or, of an unknown file, the one it may be meant for"""
     sha: str = ""
@@ -44,6 +59,8 @@ class Found:
     def __str__(self) -> str:
         if self.what == "unreadable":
             return f"{self.file}: cannot be read"
+        if self.what == "too large":
+            return f"{self.file}: too large for a ROM (more than {_LARGEST >> 20} MiB)"
         if self.what != "unknown":
             return f"{self.file}: {self.game}, {self.what}"
         meant = f"; for {self.game} it would be {' or '.join(self.expected)}" if self.game else ""
@@ -89,23 +106,29 @@ def take(folder: Path) -> list[Found]:
 
 
 def _take(path: Path, games: dict[str, Known]) -> Iterator[Found]:
+    """What was made of a file, or of each in a zip."""
     try:
-        for name, content in _contents(path):
-            yield _place(name, content, games)
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+        if not zipfile.is_zipfile(path):
+            yield _found(path.name, path.stat().st_size, path.read_bytes, games)
+            return
+        with zipfile.ZipFile(path) as archive:
+            for item in archive.infolist():
+                if not item.is_dir():
+                    name, read = f"{path.name}/{item.filename}", partial(archive.read, item)
+                    yield _found(name, item.file_size, read, games)
+    except (OSError, zipfile.BadZipFile):
         yield Found(path.name, "unreadable")
 
 
-def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The file, or the files in a zip: names and bytes; none of those that are too large for a ROM."""
-    if not zipfile.is_zipfile(path):
-        if path.stat().st_size <= _LARGEST:
-            yield path.name, path.read_bytes()
-        return
-    with zipfile.ZipFile(path) as archive:
-        for item in archive.infolist():
-            if not item.is_dir() and item.file_size <= _LARGEST:
-                yield f"{path.name}/{item.filename}", archive.read(item)
+def _found(name: str, size: int, read: Callable[[], bytes], games: dict[str, Known]) -> Found:
+    """What was made of a file of `size` bytes that can be read once."""
+    if size > _LARGEST:
+        return Found(name, "too large")
+    try:
+        content = read()
+    except _UNREADABLE:
+        return Found(name, "unreadable")
+    return _place(name, content, games)
 
 
 def _place(name: str, content: bytes, games: dict[str, Known]) -> Found:
