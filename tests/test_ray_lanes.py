@@ -327,7 +327,7 @@ def stepping() -> list[int]:
 
 def test_a_node_of_another_version_refuses(tmp_path: Path) -> None:
     layout = Layout(LEAVES, ((), "int32"), 1, 1)
-    job = Job("raytoys:Toy", {}, ({},), "make", 9, (0,), (0,), False, 0, layout)
+    job = Job("raytoys:Toy", {}, ({},), "make", 9, (0,), (0,), False, 0, layout, (), ())
     stepper = Stepper(job, results.versions() | {"numpy": "1.0"}, [], [slice(0, 1)])
     answer, *_ = pickle.loads(stepper.reset(0, 0))
     assert answer == (

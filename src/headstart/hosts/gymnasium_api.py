@@ -5,6 +5,7 @@ Runs in workers, so JAX is not imported.
 
 import contextlib
 import importlib
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ from headstart.errors import UsageError
 
 Leaves = tuple[tuple[tuple[int, ...], str], ...]
 """Shape and dtype of each leaf of an observation."""
+
+Kinds = tuple[tuple[tuple[int, ...], str, tuple[int, ...]], ...]
+"""Shape and dtype of each leaf of a space, and how many choices there are in each of its entries: () in a box."""
 
 
 class BrokenEnvironmentError(Exception):
@@ -90,6 +94,23 @@ def _kept(space: Any) -> tuple[tuple[int, ...], str]:
             return (), "int32"
         case _:
             return tuple(space.shape), "int32"
+
+
+def kinds(space: Any) -> Kinds:
+    """What a network is built by: shape, dtype and choices of each leaf. The bounds of boxes are no part of it."""
+    return tuple((*_kept(leaf), _choices(leaf)) for leaf in leaves(space))
+
+
+def _choices(space: Any) -> tuple[int, ...]:
+    match space:
+        case spaces.Discrete():
+            return (int(space.n),)
+        case spaces.MultiDiscrete():
+            return tuple(int(n) for n in space.nvec.flat)
+        case spaces.MultiBinary():
+            return (2,) * math.prod(space.shape)
+        case _:
+            return ()
 
 
 def values(space: Any, obs: Any, where: str) -> list[np.ndarray]:

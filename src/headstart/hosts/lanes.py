@@ -20,7 +20,7 @@ from jaxtyping import PyTree
 from headstart.errors import RunError, UsageError
 from headstart.hosts.shared import Block, Layout
 from headstart.hosts.worker import Answer, Job
-from headstart.types import Discrete, MultiDiscrete, Spec, TimeStep
+from headstart.types import Box, Discrete, MultiDiscrete, Space, Spec, TimeStep
 
 _DEATHS = 3
 """in a row end the run"""
@@ -92,13 +92,15 @@ class WorkerLanes:
         per = program.per_worker
         groups = [range(low, min(low + per, n)) for low in range(0, n, per)]
         layout = Layout(program.leaves, action_layout(spec), n, len(groups))
+        shows, takes = tuple(map(_kind, jax.tree.leaves(spec.obs))), (_kind(spec.action),)
         self.program, self._spec, self._hire = program, spec, hire
         self._tree = jax.tree.structure(spec.obs)
         self._block = Block(layout)
         self._jobs = [
             Job(
                 *(program.factory, program.kwargs, tasks, program.by, spec.horizon),
-                *(tuple(group), tuple(first + lane for lane in group), pinned, i, layout, program.episodes),
+                *(tuple(group), tuple(first + lane for lane in group), pinned, i, layout),
+                *(shows, takes, program.episodes),
             )
             for i, group in enumerate(groups)
         ]
@@ -247,10 +249,15 @@ class WorkerLanes:
 
 def action_layout(spec: Spec) -> tuple[tuple[int, ...], str]:
     """Shape and dtype of an action."""
-    match spec.action:
-        case Discrete():
-            return (), "int32"
+    return _kind(spec.action)[:2]
+
+
+def _kind(space: Space) -> tuple[tuple[int, ...], str, tuple[int, ...]]:
+    """Shape, dtype and choices, as `gymnasium_api.kinds` has them."""
+    match space:
+        case Discrete(n):
+            return (), "int32", (n,)
         case MultiDiscrete(nvec):
-            return (len(nvec),), "int32"
-        case box:
-            return tuple(box.shape), np.dtype(box.dtype).name
+            return (len(nvec),), "int32", nvec
+        case Box(shape, dtype=dtype):
+            return tuple(shape), np.dtype(dtype).name, ()

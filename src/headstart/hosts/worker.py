@@ -49,6 +49,10 @@ class Job:
     """whether lane i keeps task i mod M; else each episode draws one"""
     worker: int
     layout: Layout
+    shows: api.Kinds
+    """the observations of every task"""
+    takes: api.Kinds
+    """the actions of every task"""
     episodes: int = 1
     """of a lane before it draws another task"""
 
@@ -78,14 +82,22 @@ class _Lane:
             self.close()
             more = task if job.by == "make" else {}
             self._env, self._made = api.make(job.factory, {**job.kwargs, **more}), row
-            if api.layout(self._env.observation_space) != job.layout.obs:
-                raise api.BrokenEnvironmentError(
-                    f"task {row} has another observation space ({self._env.observation_space}) than the first"
-                )
+            self._compare(row)
         options = task if job.by == "reset" else None
         obs = api.check_reset(self._env.reset(seed=seed, options=options))
         self._show(self._block.obs, obs, "reset()'s observation")
         self._t = 0
+
+    def _compare(self, row: int) -> None:
+        """Refuse a task that another network would have to play."""
+        env, job = self._env, self._job
+        both = (("shows", env.observation_space, job.shows), ("takes", env.action_space, job.takes))
+        for does, space, expected in both:
+            if api.kinds(space) != expected:
+                raise UsageError(
+                    f"task {row} of {job.factory} {does} {space}, unlike the task its network is built for; give every "
+                    "task the same observation and action space."
+                )
 
     def _show(self, where: list[Any], obs: Any, what: str) -> None:
         for array, leaf in zip(where, api.values(self._env.observation_space, obs, what), strict=True):
