@@ -13,16 +13,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax.random as jr
 import numpy as np
 import pytest
 from PIL import Image
 
+from headstart import agents
+from headstart.agents.ppo import PPOConfig
 from headstart.commands.doctor import _findings
 from headstart.commands.retro import retro as make_retro
 from headstart.commands.roms import roms as list_roms
 from headstart.errors import RunError, UsageError
 from headstart.hosts import retro, roms, save_states
 from headstart.hosts.save_states import Making, make_states, script
+from headstart.nets.actor_critic import NetworkConfig
+from headstart.protocol import priors
+from headstart.protocol.priors import Prior
 from headstart.suites import suite
 from headstart.suites._retro_sonic import TEST, TRAIN
 from headstart.types import Box, Discrete
@@ -344,3 +350,38 @@ def test_a_script_that_dies_too_early_is_told(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(save_states, "RetroGame", Short)
     with pytest.raises(RunError, match=r"no episode of .* lasted 50 decisions"):
         make_states(Making(AIR, tmp_path / "x", every=50), script(0))
+
+
+class Still(Short):
+    """A game in which nothing ever changes."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return None, 0.0, False, False, {}
+
+    def save(self, path: Path) -> str:
+        return "the same"
+
+    def screen(self) -> np.ndarray:
+        return np.zeros((8, 8, 3), np.uint8)
+
+
+def test_play_that_only_repeats_itself_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(save_states, "RetroGame", Still)
+    with pytest.raises(RunError, match=r"only came to states it had saved already"):
+        make_states(Making(AIR, tmp_path / "x", every=5000), script(0))
+
+
+def test_a_trained_agent_makes_states(tmp_path: Path) -> None:
+    loaded = suite(f"retro:{AIR}")
+    config = PPOConfig(NetworkConfig(torso=(), actor=(), critic=()))
+    agent = agents.entry("ppo").build(loaded.env.spec, config)
+    split = loaded.split("train")
+    prior = Prior("ppo", config, agent.init(jr.key(0)), loaded.name, split.fingerprint, 1, 0, 0)
+    priors.save(prior, tmp_path / "prior.npz")
+    words = ["make-states", AIR, "--states", "2", "--every", "4", "--json"]
+    made = {}
+    for who, more in (("agent", ["--agent", str(tmp_path / "prior.npz")]), ("script", [])):
+        make_retro([*words, "--out", str(tmp_path / who), *more])
+        made[who] = [row["sha"] for row in json.loads((tmp_path / who / "states.json").read_text())["states"]]
+    assert len(made["agent"]) == 2
+    assert made["agent"] != made["script"], "others than those of the script"

@@ -84,7 +84,7 @@ def make_states(
 
     Raises:
       UsageError: for an unknown game, a missing ROM, or a folder that already holds states.
-      RunError: if no episode lasts to the first state.
+      RunError: if episodes end before a state is due, or only repeat what was saved.
     """
     game = full_name(making.game)
     require({game})
@@ -116,6 +116,7 @@ def _played(
     for episode in itertools.count():
         obs, _ = env.reset(seed=making.seed + episode)
         made, first, terminated, t = len(rows), True, False, 0
+        why = f"no episode of {making.game} lasted {making.every} decisions; save more often, with a smaller every."
         while not terminated and t < 10_000:
             obs, _, terminated, _, _ = env.step(player(obs, first))
             first, t = False, t + 1
@@ -124,6 +125,7 @@ def _played(
             name = f"state{len(rows):03d}"
             sha = env.save(making.out / f"{name}.state")
             if sha in seen:
+                why = f"play of {making.game} only came to states it had saved already; ask for fewer, or another every."
                 continue
             seen.add(sha)
             rows.append({"state": name, "sha": sha, "episode": episode, "t": t})
@@ -131,7 +133,5 @@ def _played(
             if len(rows) == making.states:
                 return rows
         if len(rows) == made and episode > 10:
-            raise RunError(
-                f"no episode of {making.game} lasted {making.every} decisions; save more often, with a smaller every."
-            )
+            raise RunError(why)
     raise AssertionError("episodes do not run out")
