@@ -1,6 +1,8 @@
 """Any Gymnasium environment as a suite: names, tasks, roles, the whole way through `headstart train` and `transfer`."""
 
+import dataclasses
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,19 @@ import numpy as np
 import pytest
 
 import headstart as hs
+from headstart import agents
 from headstart.agents.ppo import PPOConfig
 from headstart.cli import COMMANDS
 from headstart.commands._environment import as_suite
+from headstart.commands.runs import show
 from headstart.errors import RunError, UsageError
 from headstart.hosts.lanes import WorkerLanes
 from headstart.hosts.processes import Process
 from headstart.loops import either
 from headstart.nets.actor_critic import NetworkConfig
+from headstart.protocol.adaptation import AdaptOptions, Contender, adapt
 from headstart.suites import suite
+from headstart.tasks import Scale
 
 MODULE = '''
 import contextlib, os
@@ -42,6 +48,14 @@ class Door(gym.Env):
     def step(self, action):
         self.t += 1
         return np.full(2, self.t / 4, np.float32), self.pay * (action == self.door), self.t == 4, False, {}
+
+
+def house(doors=2, kinds=3, **rest):
+    """One whose doors are so many, and which shows no more than one of so many kinds."""
+    env = Door(**rest)
+    env.action_space, env.observation_space = gym.spaces.Discrete(doors), gym.spaces.Discrete(kinds)
+    env.reset = lambda **_: (0, {})
+    return env
 
 
 class Frail(Door):
@@ -195,6 +209,26 @@ def test_a_resumed_run_remembers_deaths_and_rewards(
         hs.train(config=SMALL, resume=True, **options | {"lanes": 2})
 
 
+def test_deaths_in_scoring_are_counted_and_told(
+    doors: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = dataclasses.replace(suite(NAME.replace("Door", "Frail")), scale=Scale(2.0, 12.0))
+    first, second = (hs.evaluate(loaded, ["random"])[0] for _ in range(2))
+    assert (first.facts["deaths_in_scoring"], second.facts["deaths_in_scoring"]) == (1, 0)
+    assert first.scores == [0.0], "the episode ended with the simulator"
+    (told,) = caplog.records
+    assert told.getMessage().startswith("simulators of asgym-v0:env=doors:Frail")
+    assert "(1 in all)" in told.getMessage()
+    assert second.facts["normalised"] == pytest.approx((second.scores[0] - 2.0) / 10.0)
+    show([second])
+    assert "normalised" in (shown := capsys.readouterr().out)
+    assert f"{second.facts['normalised']:.3f}" in shown
+    (adapted,) = adapt(
+        loaded, Contender("random", "random", agents.entry("random").config), AdaptOptions(64, 2, (0,))
+    )
+    assert adapted.facts["normalised"] == pytest.approx((adapted.scores[0] - 2.0) / 10.0)
+
+
 def test_transfer_adapts_to_the_test_tasks(doors: Path) -> None:
     found = hs.transfer(
         hs.TransferOptions(
@@ -216,6 +250,32 @@ def test_transfer_adapts_to_the_test_tasks(doors: Path) -> None:
     scores = {result.agent: result.scores[0] for result in found}
     assert abs(scores["random"] - 6.0) < 1.5, "half of 12"
     assert scores["ppo-joint"] > scores["random"] + 1.0
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (
+            {"doors": 3},
+            r"task 1 of doors:house takes Discrete\(3\), unlike the task its network is built for",
+        ),
+        (
+            {"kinds": 4},
+            r"task 1 of doors:house shows Discrete\(4\), unlike the task its network is built for",
+        ),
+    ],
+)
+def test_tasks_of_other_spaces_than_the_first_are_refused(
+    doors: Path, task: dict[str, int], message: str
+) -> None:
+    (doors / "mixed.json").write_text(json.dumps([{}, task]))
+    loaded = suite("asgym:env=doors:house,train=mixed.json,test=test.json")
+    env: Any = loaded.env
+    with (
+        closing(env.open(loaded.split("train").tasks, 2, 0, True)) as lanes,
+        pytest.raises(UsageError, match=message),
+    ):
+        lanes.reset(0)
 
 
 def test_rewards_that_stay_zero_are_told(doors: Path) -> None:

@@ -188,7 +188,8 @@ def test_a_run_in_a_row_of_one_keeps_its_memory_from_chunk_to_chunk(learner: Age
 def test_an_evaluation_on_the_host_plays_each_task_once() -> None:
     agent = agents.agent("random", ENV.spec)
     env = on_host(ENV, KEY, 1)
-    returns, lengths = host.play(agent, env, TASKS, agent.init(KEY), KEY)
+    returns, lengths, deaths = host.play(agent, env, TASKS, agent.init(KEY), KEY)
+    assert deaths == 0
     assert returns.shape == lengths.shape == (3, 1)
     np.testing.assert_array_equal(returns, lengths)  # one point a step
     assert (lengths >= 5).all()

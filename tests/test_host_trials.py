@@ -95,7 +95,7 @@ def test_the_loops_agree_on_trials() -> None:
 
 def test_an_evaluation_on_the_host_tells_a_trial_s_episodes_apart() -> None:
     agent = agents.agent("random", TRIAL.spec)
-    returns, lengths = host.play(agent, trials_on_host(agent), TASKS, agent.init(KEY), KEY)
+    returns, lengths, _ = host.play(agent, trials_on_host(agent), TASKS, agent.init(KEY), KEY)
     assert returns.shape == lengths.shape == (3, K)
     np.testing.assert_array_equal(returns, lengths)  # one point a step
     assert (lengths >= 5).all()

@@ -64,7 +64,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     [
         ("procgen:conrun", "no game of Procgen called 'conrun'"),
         ("procgen:maze,mode=memory", "modes easy and hard, not 'memory'"),
-        ("procgen:maze,num_levels=0", "num_levels of suite procgen is between 1 and 2000, not 0"),
+        ("procgen:maze,num_levels=-2", "num_levels of suite procgen is between 1 and 2000, not -2"),
         ("procgen:maze,test_levels=5000", "test_levels of suite procgen is between 1 and 2000, not 5000"),
         ("procgen:maze,start_level=-1", "training levels lie between 0 and 1048576"),
         ("procgen:maze,threads=-1", "has no -1 threads"),
@@ -73,6 +73,20 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
 def test_wrong_options_are_refused(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         suites.suite(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "size"), [("", 200), (",mode=hard", 500), (",mode=hard,num_levels=7", 7)]
+)
+def test_the_training_set_is_the_paper_s_for_the_mode(
+    options: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "require", lambda: None)
+    monkeypatch.setattr(host, "first_frames", lambda game, levels, plain: {n: b"%d" % n for n in levels})
+    made = suites.suite(f"procgen:jumper{options},test_levels=20")
+    suite._tables.cache_clear()
+    assert made.split("train").size == size
+    assert made.scale == suite.RANGES["jumper"]["hard" if "hard" in options else "easy"]
 
 
 @needs_procgen

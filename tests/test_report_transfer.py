@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.test_report import Page, bandits
 
+from headstart.commands import transfer as commands
 from headstart.reports import (
     aggregate,
     canvas,
@@ -288,6 +289,33 @@ def test_failed_and_missing_runs_are_left_out_and_said(tmp_path: Path) -> None:
     nothing = [dataclasses.replace(lost, seed=seed) for seed in (0, 1)]
     assert only(nothing)["headline"] == "No run on cart-poles has a score."
     assert "No run on cart-poles has a score." in report(nothing, tmp_path / "page.html").read_text()
+
+
+def test_runs_without_reward_and_published_scales_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [*runs("ppo", slow, facts={"normalised": 0.25}), *runs("ppo-joint", fast)]
+    found[0] = dataclasses.replace(found[0], facts=found[0].facts | {"unrewarded": True})
+    group = only(found)
+    agents = by_name(group)
+    assert (agents["ppo"]["unrewarded"], agents["ppo-joint"]["unrewarded"]) == (1, 0)
+    assert (agents["ppo"]["normalised"], agents["ppo-joint"]["normalised"]) == (0.25, None)
+    said = "1 of 12 runs of ppo were never paid a reward; most often that is the wrong scenario or task."
+    assert said in group["notes"]
+    page = report(found, tmp_path / "page.html").read_text()
+    assert said in page
+    assert ">0.250<" in page
+    commands.say(found[0])
+    assert "never a reward" in capsys.readouterr().err
+    commands.show(found)
+    shown = capsys.readouterr().out
+    assert "0.250" in shown
+    assert "normalised" in shown
+    assert "never rewarded" in shown
+    plain = [*runs("ppo", slow), *runs("ppo-joint", fast)]
+    commands.show(plain)
+    assert "never" not in capsys.readouterr().out
+    assert "Normalised" not in report(plain, tmp_path / "plain.html").read_text()
 
 
 def test_one_seed_has_no_intervals(tmp_path: Path) -> None:

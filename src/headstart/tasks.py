@@ -148,6 +148,17 @@ class Expert(NamedTuple):
     """single episodes of the suite's environment without its luck, which a tape cannot answer to"""
 
 
+class Scale(NamedTuple):
+    """Scores that are published as 0 and as 1: what chance gets, and the most there is, say."""
+
+    low: float
+    high: float
+
+    def place(self, score: float) -> float:
+        """(score - low) / (high - low)."""
+        return (score - self.low) / (self.high - self.low)
+
+
 @dataclass(frozen=True)
 class Suite:
     """An environment, the distribution of its tasks, and how a score is computed.
@@ -169,6 +180,8 @@ class Suite:
     """all the tasks there are of a role, where they were made (levels drawn by hand, say); the others are drawn"""
     expert: Expert | None = field(default=None, repr=False)
     """the best known way through each task, where such ways are kept: a mark on the scale"""
+    scale: Scale | None = None
+    """what scores are normalised by, where that is published: results then have `facts["normalised"]`"""
 
     def most(self, role: Role) -> int | None:
         """How many tasks of a role there are; None where there is no end of them."""

@@ -169,11 +169,12 @@ def show(found: list[Result]) -> None:
         f = _figures(result)
         mean = f"{f['mean']:.3f} ± {f['standard_error']:.3f}{around(f['mean_interval'])}"
         iqm = f"{f['iqm']:.3f}{around(f['iqm_interval'])}"
-        rows.append([result.agent, mean, iqm, str(len(result.scores))])
+        placed = [f"{result.facts['normalised']:.3f}"] if "normalised" in result.facts else []
+        rows.append([result.agent, mean, iqm, str(len(result.scores)), *placed])
     one = found[0]
     _console.table(
         f"{one.suite}, {one.split} tasks {one.fingerprint}",
-        ["agent", "mean ± s.e. [95 %]", "IQM [95 %]", "tasks"],
+        ["agent", "mean ± s.e. [95 %]", "IQM [95 %]", "tasks", "normalised"][: len(rows[0])],
         rows,
     )
     if len(one.within) > 1:

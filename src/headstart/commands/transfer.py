@@ -84,10 +84,16 @@ def say(result: Result) -> None:
     """One line for a run that is done."""
     if result.scores:
         said = f"{result.scores[0]:10.2f} over {result.facts['episodes']:,} episodes"
+        said += ", never a reward: the wrong scenario or task?" if result.facts.get("unrewarded") else ""
     else:
         said = f"failed: {result.facts['failed']}"
     who = f"{result.agent}  {result.facts['task']}  seed {result.seed}"
     print(f"{who:<56}{said}", file=sys.stderr, flush=True)
+
+
+_COLUMNS = ("contender", "score ± s.e.", "IQM [95 %]", "runs", "failed")
+_SOMETIMES = (("normalised", "normalised", 3), ("never rewarded", "unrewarded", 0))
+"""columns that are there where they say anything: name, figure, decimals"""
 
 
 def show(found: list[Result]) -> None:
@@ -97,6 +103,11 @@ def show(found: list[Result]) -> None:
 
     for group in numbers.groups(found):
         d = decimals(group["agents"])
+        more = [
+            column
+            for column in _SOMETIMES
+            if any(agent[column[1]] not in (None, 0) for agent in group["agents"])
+        ]
         rows = [
             [
                 agent["name"],
@@ -104,12 +115,16 @@ def show(found: list[Result]) -> None:
                 f"{number(agent['iqm'], d)} [{span(agent['iqm_interval'], d) or '–'}]",
                 f"{agent['runs']}",
                 f"{agent['failed']}",
+                *(
+                    "–" if agent[key] is None else number(float(agent[key]), digits)
+                    for _, key, digits in more
+                ),
             ]
             for agent in group["agents"]
         ]
         tasks = f"{group['split']} tasks {', '.join(group['fingerprints'])}"
         title = f"{group['suite']}, {tasks}, {group['budget']:,} steps each"
-        _console.table(title, ["contender", "score ± s.e.", "IQM [95 %]", "runs", "failed"], rows)
+        _console.table(title, [*_COLUMNS, *(name for name, *_ in more)], rows)
         print(group["headline"])
 
 

@@ -1,6 +1,6 @@
 """The loop that fits an environment: `jit` for pure ones, `host` for foreign simulators; the same calls, the same `Carry`.
 
-A foreign run's simulators travel in its carry, as `carry.lanes.loop`, and end with it.
+A foreign run's simulators travel in its carry, as `carry.lanes`, and end with it.
 """
 
 import logging
@@ -15,7 +15,7 @@ from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
 
 from headstart.hosts.env import HostEnv
 from headstart.loops import jit
-from headstart.loops.host import HostLoop, Outside
+from headstart.loops.host import HostLoop
 from headstart.loops.jit import Carry, Log
 from headstart.types import Agent, AgentState, Env
 
@@ -43,8 +43,8 @@ def check(agent: Agent, env: Env, tasks: PyTree, carry: Carry, key: PRNGKeyArray
     Raises:
       UsageError: whatever the agent raises.
     """
-    if isinstance(carry.lanes, Outside):
-        carry.lanes.loop.check(carry)
+    if isinstance(carry.lanes, HostLoop):
+        carry.lanes.check(carry)
     else:
         jax.eval_shape(lambda carry: jit.chunk(agent, env, tasks, carry, key, updates), carry)
 
@@ -52,7 +52,7 @@ def check(agent: Agent, env: Env, tasks: PyTree, carry: Carry, key: PRNGKeyArray
 def place(carry: Carry) -> Carry:
     """Spread the lanes over the devices, where there are several that divide them; say so where they do not."""
     devices, lanes = jax.device_count(), carry.timestep.first.shape[0]
-    if isinstance(carry.lanes, Outside) or devices == 1:
+    if isinstance(carry.lanes, HostLoop) or devices == 1:
         return carry
     if lanes % devices:
         _LOG.warning(
@@ -66,8 +66,8 @@ def chunk(
     agent: Agent, env: Env, tasks: PyTree, carry: Carry, key: PRNGKeyArray, updates: int
 ) -> tuple[Carry, Log]:
     """`updates` updates; `carry` is donated. The log's leaves are `[updates]`."""
-    if isinstance(carry.lanes, Outside):
-        return carry.lanes.loop.chunk(carry, key, updates)
+    if isinstance(carry.lanes, HostLoop):
+        return carry.lanes.chunk(carry, key, updates)
     return jit.chunk(agent, env, tasks, carry, key, updates)
 
 
@@ -92,28 +92,32 @@ def chunks(
     rows: Int[Array, " R"],
 ) -> tuple[Carry, Log]:
     """`chunk` for R runs side by side; the log's leaves are `[R, updates]`."""
-    if not isinstance(carries.lanes, Outside):
+    if not isinstance(carries.lanes, HostLoop):
         return jit.chunks(agent, env, tasks, carries, keys, updates, rows)
-    carry, log = carries.lanes.loop.chunk(_of_row(carries), keys[0], updates)
+    carry, log = carries.lanes.chunk(_of_row(carries), keys[0], updates)
     return _as_row(carry), jax.tree.map(lambda leaf: leaf[None], log)
 
 
 def close(carry: Carry) -> None:
     """End a foreign run's simulators."""
-    if isinstance(carry.lanes, Outside):
-        carry.lanes.loop.close()
+    if isinstance(carry.lanes, HostLoop):
+        carry.lanes.close()
 
 
 def facts(carry: Carry) -> dict[str, Any]:
     """What a result is to say of a foreign run: simulators that died, and whether there was any reward."""
-    if not isinstance(carry.lanes, Outside):
+    if not isinstance(carry.lanes, HostLoop):
         return {}
-    run = carry.lanes
-    if not run.rewarded:
-        _LOG.warning(
-            "%s never paid a reward; most often that is the wrong scenario or task.", run.loop.env.name
-        )
-    return {"deaths": int(run.deaths)} | ({} if run.rewarded else {"unrewarded": True})
+    loop = carry.lanes
+    if not loop.rewarded:
+        _LOG.warning("%s never paid a reward; most often that is the wrong scenario or task.", loop.env.name)
+    return {"deaths": loop.deaths} | ({} if loop.rewarded else {"unrewarded": True})
+
+
+def recall(carry: Carry, deaths: int, rewarded: bool) -> None:
+    """Tell a foreign run that is resumed how often its simulators died before, and whether there was any reward."""
+    if isinstance(carry.lanes, HostLoop):
+        carry.lanes.recall(deaths, rewarded)
 
 
 def _as_row(carry: Carry) -> Carry:

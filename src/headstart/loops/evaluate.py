@@ -17,10 +17,13 @@ from headstart.types import Agent, AgentState, Env, EnvState
 
 
 class Played(NamedTuple):
-    """What `M` tasks gave, by episode index `K`: total reward and steps."""
+    """What `M` tasks gave, by episode index `K`: total reward and steps; and how many simulators died, None where there are
+    none to die.
+    """
 
     returns: Float[np.ndarray, "M K"]
     lengths: Int[np.ndarray, "M K"]
+    deaths: int | None = None
 
 
 def _ended(state: EnvState, first: Bool[Array, " M"]) -> Bool[Array, " M"]:
@@ -70,7 +73,8 @@ def play(
     for i, low in enumerate(range(0, m, batch)):
         rows = jax.tree.map(lambda table, low=low: jnp.asarray(table[low : low + batch]), tasks)
         parts.append(jax.device_get(_play(agent, env, rows, state, jr.fold_in(key, i))))
-    return Played(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    returns, lengths = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Played(returns, lengths)
 
 
 class Recording(NamedTuple):

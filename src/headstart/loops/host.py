@@ -17,13 +17,13 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 from headstart.envs.trial import TrialObs
 from headstart.errors import UsageError
@@ -128,9 +128,9 @@ def _side_by_side(parts: list[PyTree], axis: int = 0) -> PyTree:
 class HostLoop:
     """A run on a foreign simulator; it owns the simulators, and ends them when it is closed or forgotten.
 
-    `start` gives a `Carry` that holds this loop in the place of its lanes (`Outside`), and `chunk` takes it further, as in
-    `loops.jit`; a carry of another update than the last chunk's is a checkpoint's, and goes on with new episodes.
-    `rewarded` tells whether any reward was ever other than 0. In a pytree, a loop is structure and no leaf.
+    `start` gives a `Carry` that holds this loop as its lanes, and `chunk` takes it further, as in `loops.jit`; a carry of
+    another update than the last chunk's is a checkpoint's, and goes on with new episodes. `rewarded` tells whether any
+    reward was ever other than 0; `recall` tells the loop what was before it. In a pytree, a loop is structure and no leaf.
     """
 
     def __init__(self, agent: Agent, env: HostEnv, n: int) -> None:
@@ -151,6 +151,10 @@ class HostLoop:
         """How often a simulator died and was started again, since the run began."""
         return self._earlier + sum(part.lanes.deaths for part in self._parts)
 
+    def recall(self, deaths: int, rewarded: bool) -> None:
+        """Count on from what happened before the run was resumed."""
+        self._earlier, self.rewarded = deaths, rewarded
+
     def start(self, tasks: PyTree, key: PRNGKeyArray) -> Carry:
         """A fresh run on tasks drawn from the table `[M, ...]`."""
         k_agent, k_lanes = jr.split(key)
@@ -169,7 +173,7 @@ class HostLoop:
         self._made = update
         memory = _side_by_side([part.memory for part in self._parts])
         timestep = _side_by_side([part.timestep for part in self._parts])
-        lanes: Any = Outside(self, np.int32(self.deaths), np.bool_(self.rewarded))
+        lanes: Any = self
         return Carry(state, memory, lanes, timestep, tally, jnp.int32(update))
 
     def check(self, carry: Carry) -> None:
@@ -200,8 +204,6 @@ class HostLoop:
 
     def _resume(self, carry: Carry, key: PRNGKeyArray) -> Carry:
         """Go on from a checkpoint's carry, with new episodes: those it was made in are lost."""
-        before: Any = carry.lanes
-        self._earlier, self.rewarded = int(before.deaths), bool(before.rewarded)
         word = _word(jr.fold_in(key, carry.update))
         for part in self._parts:
             part.timestep = part.lanes.reset(word)
@@ -317,15 +319,6 @@ class HostLoop:
 jax.tree_util.register_pytree_node(HostLoop, lambda loop: ((), loop), lambda loop, _: loop)
 
 
-class Outside(NamedTuple):
-    """A run's simulators, and what a checkpoint is to know of them: since the run began, resumed or not."""
-
-    loop: HostLoop
-    deaths: Int[Array, ""] | np.int32
-    rewarded: Bool[Array, ""] | np.bool_
-    """whether any reward was ever other than 0"""
-
-
 def _outcome(transition: Transition, then: TimeStep) -> Transition:
     return transition._replace(
         reward=then.reward, discount=then.discount, last=then.first, final_obs=then.final_obs
@@ -365,14 +358,15 @@ def _choose(
 
 def play(
     agent: Agent, env: HostEnv, tasks: PyTree, state: AgentState, key: PRNGKeyArray
-) -> tuple[Float[np.ndarray, "M K"], Int[np.ndarray, "M K"]]:
-    """Return and length of an episode (of a trial's K) of each task in the table `[M, ...]`, `env.width` side by side.
+) -> tuple[Float[np.ndarray, "M K"], Int[np.ndarray, "M K"], int]:
+    """Return and length of an episode (of a trial's K) of each task in the table `[M, ...]`, `env.width` side by side; and
+    how many simulators died, whose episodes ended there.
 
     The simulators' randomness depends on `key` and the task's row only, never on the agent.
     """
     m, k = jax.tree.leaves(tasks)[0].shape[0], env.spec.episodes
     k_reset, k_act = jr.split(key)
-    returns, lengths = np.zeros((m, k), np.float32), np.zeros((m, k), np.int32)
+    returns, lengths, deaths = np.zeros((m, k), np.float32), np.zeros((m, k), np.int32), 0
     for low in range(0, m, env.width):
         n = min(env.width, m - low)
         rows, episode, alive = np.arange(low, low + n), np.zeros(n, np.int32), np.ones(n, bool)
@@ -390,4 +384,5 @@ def play(
                     episode += alive & np.asarray(timestep.obs.ended)
                 if not alive.any():
                     break
-    return returns, lengths
+            deaths += lanes.deaths
+    return returns, lengths, deaths

@@ -74,13 +74,19 @@ def _built(suite: Suite, who: str) -> Agent:
 
 def facts(suite: Suite, played: Played) -> dict[str, Any]:
     """Figures beyond the score, where episodes can end before they would be cut off: how often they did, by episode
-    index, and how often the second was shorter than the first, or equally long.
+    index, and how often the second was shorter than the first, or equally long. Of a foreign simulator, how often it died;
+    of a suite with a scale, where on it the score lies.
     """
     lengths, horizon = played.lengths, suite.env.spec.horizon
     episode = suite.env.env if isinstance(suite.env, Trial) else suite.env
+    found: dict[str, Any] = {}
+    if played.deaths is not None:
+        found["deaths_in_scoring"] = played.deaths
+    if suite.scale is not None:
+        found["normalised"] = suite.scale.place(float(played.returns.mean()))
     if not episode.spec.truncates and np.all(lengths == horizon):
-        return {}
-    found: dict[str, Any] = {"finished_early": np.mean(lengths < horizon, axis=0).tolist()}
+        return found
+    found["finished_early"] = np.mean(lengths < horizon, axis=0).tolist()
     if lengths.shape[1] > 1:
         found["second_shorter"] = float(np.mean(lengths[:, 1] < lengths[:, 0]))
         found["second_equal"] = float(np.mean(lengths[:, 1] == lengths[:, 0]))
@@ -126,6 +132,11 @@ def score(suite: Suite, split: Split, who: str | Prior, seed: int = 0, command: 
     """
     player = contestant(suite, who, seed)
     played = play(player.agent, player.env, split.tasks, player.state, jr.key(seed))
+    if played.deaths:
+        _LOG.warning(
+            "simulators of %s died while %s was scored (%d in all); their episodes count as far as they went.",
+            *(suite.name, player.name, played.deaths),
+        )
     totals = played.returns.sum(axis=1)
     if not np.all(np.isfinite(totals)):
         raise RunError(

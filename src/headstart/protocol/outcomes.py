@@ -95,6 +95,8 @@ def outcome(plan: Plan, run: Run, story: Story, command: str) -> Result:
         "counts": counts.tolist(),
     }
     scores = [float(sums.sum() / (counts.sum() * k))] if counts.sum() else []
+    if scores and plan.suite.scale is not None:
+        facts["normalised"] = plan.suite.scale.place(scores[0])
     if not scores:
         facts["failed"] = "no episode ended within the budget"
     return dataclasses.replace(

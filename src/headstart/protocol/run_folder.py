@@ -80,8 +80,8 @@ def write_curve(run: Path, rows: list[list[float]], metrics: list[str]) -> None:
     write_text(run / "curve.csv", text.getvalue())
 
 
-def curve(run: Path, spent: int) -> list[list[float]]:
-    """The rows of a run folder's curve.csv up to the checkpoint at step `spent`.
+def curve(run: Path, spent: int) -> tuple[list[str], list[list[float]]]:
+    """The columns of a run folder's curve.csv, and its rows up to the checkpoint at step `spent`.
 
     Raises:
       UsageError: if it cannot be read, or does not reach the checkpoint.
@@ -89,7 +89,8 @@ def curve(run: Path, spent: int) -> list[list[float]]:
     file = run / "curve.csv"
     try:
         with file.open() as lines:
-            rows = [[float(x) for x in row] for row in list(csv.reader(lines))[1:]]
+            names, *rows = list(csv.reader(lines)) or [[]]
+        rows = [[float(x) for x in row] for row in rows]
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{file} cannot be read ({type(error).__name__}); the run cannot be resumed."
@@ -97,7 +98,7 @@ def curve(run: Path, spent: int) -> list[list[float]]:
     rows = [row for row in rows if row and row[0] <= spent]
     if not rows or rows[-1][0] != spent:
         raise UsageError(f"{file} does not reach the checkpoint at step {spent}; the run cannot be resumed.")
-    return rows
+    return names, rows
 
 
 __all__ = ["curve", "kept", "make", "options_of", "read", "settings_of", "write_curve"]

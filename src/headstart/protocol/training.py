@@ -319,10 +319,10 @@ def _check_identity(plan: _Plan, run: Path) -> None:
     about = run_folder.read(run)
     if about.get("agent") == plan.options.agent:  # what it has no word of is as it is by default
         about["settings"] = json.loads(json.dumps(dataclasses.asdict(run_folder.settings_of(about))))
-    differing = [name for name, value in plan.identity.items() if about.get(name) != value]
-    if differing:
+    other = ", ".join(name for name, value in plan.identity.items() if about.get(name) != value)
+    if other:
         raise UsageError(
-            f"the run at {run} has another {', '.join(differing)}; resume it with the settings it was started with."
+            f"the run at {run} has another {other}; resume it with the settings it was started with."
         )
 
 
@@ -332,7 +332,10 @@ def _resume(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[l
     if step is None:
         return carry, []
     carry = checkpoint.load(run / "checkpoints", step, carry, plan.identity)
-    rows = run_folder.curve(run, int(carry.update) * plan.steps_per_update)
+    names, rows = run_folder.curve(run, int(carry.update) * plan.steps_per_update)
+    if "deaths" in names:  # of foreign simulators
+        rewarded = any(row[1] and not math.isnan(row[1]) for row in rows)
+        either.recall(carry, int(rows[-1][names.index("deaths")]), rewarded)
     return jax.tree.map(jnp.asarray, carry), rows
 
 

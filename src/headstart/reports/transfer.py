@@ -83,6 +83,8 @@ def _about(contender: Contender, tasks: Sequence[Task]) -> dict[str, Any]:
         ),
         "runs": len(contender.results),
         "failed": len(failed),
+        "unrewarded": sum(bool(r.facts.get("unrewarded")) for r in contender.results),
+        "normalised": _normalised(contender.results),
         "reasons": sorted({str(r.facts.get("failed", "no score")) for r in failed}),
         "missing": scores.size - len(contender.results),
         "mean": aggregate.mean(scores),
@@ -102,6 +104,12 @@ def _about(contender: Contender, tasks: Sequence[Task]) -> dict[str, Any]:
         "task_curves": [],
         "measures": None,
     }
+
+
+def _normalised(found: Sequence[Result]) -> float | None:
+    """Mean score on the suite's published scale, where there is one."""
+    placed = [r.facts["normalised"] for r in found if "normalised" in r.facts]
+    return float(np.mean(placed)) if placed else None
 
 
 def _chosen(result: Result) -> dict[str, Any] | None:
@@ -242,6 +250,11 @@ def _notes(group: dict[str, Any], siblings: int) -> list[str]:
         if a["failed"]:
             why = "; ".join(a["reasons"])
             notes.append(f"{a['failed']} of {a['runs']} runs of {a['name']} failed and are left out ({why}).")
+        if a["unrewarded"]:
+            notes.append(
+                f"{a['unrewarded']} of {a['runs']} runs of {a['name']} were never paid a reward; most often that is the "
+                "wrong scenario or task."
+            )
         if a["missing"]:
             notes.append(
                 f"{a['name']} lacks {a['missing']} runs; it is compared over the tasks that both have played."
@@ -288,7 +301,8 @@ def groups(found: Sequence[Result]) -> list[dict[str, Any]]:
       A group: `suite` (without the trial option), `suites`, `split`, `fingerprints`, `budget`, `tasks` (names), `steps`
       (`[G]`, ends of the cells of all curves), `headline`, `notes`, `best`, `lead` (the best's difference to the next,
       `over`), `ceiling`, `train_sizes` and `agents`, sorted by mean. A contender has `mean`, `se`, `iqm` and intervals,
-      `runs`, `failed`, `per_task`, `curve` (`values`, `low`, `high`: `[G]`), `task_curves` (`[M, G]`, of the first
+      `runs`, `failed`, `unrewarded` (runs), `normalised` (mean, or None), `per_task`, `curve` (`values`, `low`, `high`:
+      `[G]`), `task_curves` (`[M, G]`, of the first
       `SHOWN` tasks), `chosen`, `prior`, `config`, and, if it has a prior, `measures` against `over`: see
       `measures.compare`.
     """

@@ -34,6 +34,7 @@ def _row(agent: dict[str, Any], look: canvas.Look, d: int) -> dict[str, Any]:
         "iqm_span": span(agent["iqm_interval"], d),
         "runs": number(float(agent["runs"]), 0),
         "failed": agent["failed"],
+        "normalised": "" if agent["normalised"] is None else number(agent["normalised"], 3),
     }
 
 

@@ -7,7 +7,7 @@ the games whose first picture is bare because things appear later on, pictures a
 """
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,12 @@ from headstart.hosts import procgen as host
 from headstart.hosts.env import HostEnv, Simulators
 from headstart.hosts.procgen import Game, Levels, ProcgenLanes
 from headstart.hosts.trials import in_trials
-from headstart.tasks import Role, Suite, Table
+from headstart.tasks import Role, Scale, Suite, Table
 
 _AT: dict[Role, int] = {"train": 0, "valid": 1 << 20, "test": 1 << 21}
-"""the first level of each role; a split is the same whatever the size of the others"""
+"""the first level of each role; which valid and test levels are passed over depends on the roles before them"""
+_STANDARD = {"easy": 200, "hard": 500}
+"""training levels of the paper"""
 _VALID = 32
 _MOST = 2000
 """training levels whose first pictures are looked at in reasonable time"""
@@ -33,30 +35,23 @@ _BLOCKS = 16
 """how many times as many levels are looked at, at most, as are wanted"""
 
 
-class Range(NamedTuple):
-    """Scores of a game that count as 0 and as 1."""
-
-    low: float
-    high: float
-
-
-RANGES: dict[str, dict[str, Range]] = {
-    "bigfish": {"hard": Range(0.0, 40.0), "easy": Range(1.0, 40.0)},
-    "bossfight": {"hard": Range(0.5, 13.0), "easy": Range(0.5, 13.0)},
-    "caveflyer": {"hard": Range(2.0, 13.4), "easy": Range(3.5, 12.0)},
-    "chaser": {"hard": Range(0.5, 14.2), "easy": Range(0.5, 13.0)},
-    "climber": {"hard": Range(1.0, 12.6), "easy": Range(2.0, 12.6)},
-    "coinrun": {"hard": Range(5.0, 10.0), "easy": Range(5.0, 10.0)},
-    "dodgeball": {"hard": Range(1.5, 19.0), "easy": Range(1.5, 19.0)},
-    "fruitbot": {"hard": Range(-0.5, 27.2), "easy": Range(-1.5, 32.4)},
-    "heist": {"hard": Range(2.0, 10.0), "easy": Range(3.5, 10.0)},
-    "jumper": {"hard": Range(1.0, 10.0), "easy": Range(3.0, 10.0)},
-    "leaper": {"hard": Range(1.5, 10.0), "easy": Range(3.0, 10.0)},
-    "maze": {"hard": Range(4.0, 10.0), "easy": Range(5.0, 10.0)},
-    "miner": {"hard": Range(1.5, 20.0), "easy": Range(1.5, 13.0)},
-    "ninja": {"hard": Range(2.0, 10.0), "easy": Range(3.5, 10.0)},
-    "plunder": {"hard": Range(3.0, 30.0), "easy": Range(4.5, 30.0)},
-    "starpilot": {"hard": Range(1.5, 35.0), "easy": Range(2.5, 64.0)},
+RANGES: dict[str, dict[str, Scale]] = {
+    "bigfish": {"hard": Scale(0.0, 40.0), "easy": Scale(1.0, 40.0)},
+    "bossfight": {"hard": Scale(0.5, 13.0), "easy": Scale(0.5, 13.0)},
+    "caveflyer": {"hard": Scale(2.0, 13.4), "easy": Scale(3.5, 12.0)},
+    "chaser": {"hard": Scale(0.5, 14.2), "easy": Scale(0.5, 13.0)},
+    "climber": {"hard": Scale(1.0, 12.6), "easy": Scale(2.0, 12.6)},
+    "coinrun": {"hard": Scale(5.0, 10.0), "easy": Scale(5.0, 10.0)},
+    "dodgeball": {"hard": Scale(1.5, 19.0), "easy": Scale(1.5, 19.0)},
+    "fruitbot": {"hard": Scale(-0.5, 27.2), "easy": Scale(-1.5, 32.4)},
+    "heist": {"hard": Scale(2.0, 10.0), "easy": Scale(3.5, 10.0)},
+    "jumper": {"hard": Scale(1.0, 10.0), "easy": Scale(3.0, 10.0)},
+    "leaper": {"hard": Scale(1.5, 10.0), "easy": Scale(3.0, 10.0)},
+    "maze": {"hard": Scale(4.0, 10.0), "easy": Scale(5.0, 10.0)},
+    "miner": {"hard": Scale(1.5, 20.0), "easy": Scale(1.5, 13.0)},
+    "ninja": {"hard": Scale(2.0, 10.0), "easy": Scale(3.5, 10.0)},
+    "plunder": {"hard": Scale(3.0, 30.0), "easy": Scale(4.5, 30.0)},
+    "starpilot": {"hard": Scale(1.5, 35.0), "easy": Scale(2.5, 64.0)},
 }
 """the paper's constants: what an agent that sees nothing gets, and the most there is or an agent got"""
 
@@ -70,8 +65,7 @@ def normalised(score: float, game: str, mode: str = "easy") -> float:
     """
     if game not in RANGES:
         raise unknown("game of Procgen", game, RANGES)
-    low, high = RANGES[game][mode]
-    return (score - low) / (high - low)
+    return RANGES[game][mode].place(score)
 
 
 def fresh(frames: dict[int, bytes], known: set[bytes]) -> list[int]:
@@ -129,7 +123,7 @@ def _tables(game: Game, start: int, train: int, test: int) -> dict[Role, Table]:
 def procgen(
     game: str = "coinrun",
     mode: str = "easy",
-    num_levels: int = 200,
+    num_levels: int = 0,
     start_level: int = 0,
     test_levels: int = 100,
     threads: int = 0,
@@ -137,12 +131,12 @@ def procgen(
     stale: int = 0,
     episodes: int = 0,
 ) -> Suite:
-    """A game of Procgen; score: mean return of an episode, which `normalised` puts on the paper's scale.
+    """A game of Procgen; score: mean return of an episode; `facts["normalised"]` is that on the paper's scale.
 
     Args:
       game: one of the 16.
       mode: "easy" or "hard".
-      num_levels: how many training levels there are.
+      num_levels: how many training levels there are; 0 for the paper's: 200 (easy), 500 (hard).
       start_level: the first of them.
       test_levels: how many test levels there are.
       threads: of the simulator; 0 for as many as there are cores.
@@ -157,6 +151,7 @@ def procgen(
         raise unknown("game of Procgen", game, RANGES)
     if mode not in host.MODES:
         raise UsageError(f"Procgen has the modes easy and hard, not '{mode}'.")
+    num_levels = num_levels or _STANDARD[mode]
     for name, value in (("num_levels", num_levels), ("test_levels", test_levels)):
         if not 1 <= value <= _MOST:
             raise UsageError(f"{name} of suite procgen is between 1 and {_MOST}, not {value}.")
@@ -183,4 +178,4 @@ def procgen(
     )
     env: Any = HostEnv(f"procgen {game}", which.spec, opened, halves, stale, width=32)
     env = in_trials(env, episodes) if episodes else env
-    return Suite("procgen", env, sample, about=about, tables=tables)
+    return Suite("procgen", env, sample, about=about, tables=tables, scale=RANGES[game][mode])
