@@ -227,6 +227,7 @@ def test_spaces_no_network_fits_are_refused() -> None:
 
     assert of_observation(spaces.Tuple([spaces.Discrete(3), spaces.MultiBinary(2)]))[0] == Discrete(3)
     assert of_action(spaces.MultiBinary(2)).nvec == (2, 2)  # pyright: ignore[reportAttributeAccessIssue]
+    assert of_observation(spaces.Box(0, 255, (7, 7, 3), np.uint8)) == Box((7, 7, 3), 0.0, 255.0, np.uint8)
     with pytest.raises(UsageError, match="no network fits a space of kind Text"):
         of_observation(spaces.Text(5))
     with pytest.raises(UsageError, match="no agent takes actions of a Dict space"):

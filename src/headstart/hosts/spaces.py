@@ -52,7 +52,8 @@ def _leaf(space: Any, what: str) -> Space:
             return MultiDiscrete((2,) * int(space.shape[0]))
         case spaces.Box():
             shape, dtype = api.layout(space)[0]
-            low, high = float(np.min(space.low, initial=np.inf)), float(np.max(space.high, initial=-np.inf))
+            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+            low, high = float(np.min(low, initial=np.inf)), float(np.max(high, initial=-np.inf))
             return Box(shape, low, high, np.dtype(dtype).type)
         case _:
             raise UsageError(
