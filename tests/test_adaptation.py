@@ -1,7 +1,9 @@
 """Adaptation: fresh, fine-tuned, frozen, in context; the meter, the score, what a folder keeps."""
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -114,6 +116,11 @@ def test_finished_runs_are_found_again(
     ]
     with pytest.raises(UsageError, match="has another config; choose another folder"):
         adapt(SUITE, dataclasses.replace(SCRATCH, config=dataclasses.replace(CONFIG, lr=1.0)), options, split)
+    with pytest.raises(UsageError, match="has another number of lanes; choose another folder"):
+        adapt(SUITE, SCRATCH, dataclasses.replace(options, lanes=1), split)
+    early = json.loads(gone.read_text())  # when results did not name their lanes
+    gone.write_text(json.dumps(early | {"facts": {"task": "task-2", "row": 2}}))
+    assert len(adapt(SUITE, SCRATCH, options, split)) == 6
 
 
 def test_a_failed_run_does_not_lose_the_others(split: Split) -> None:
@@ -123,6 +130,49 @@ def test_a_failed_run_does_not_lose_the_others(split: Split) -> None:
     for result in found:
         assert result.scores == []
         assert "became infinite or not a number" in result.facts["failed"]
+
+
+def test_a_run_that_raises_neither_stops_nor_loses_the_others_and_is_tried_again(
+    tmp_path: Path, found: list[Result], split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All six begin in one program."""
+    options = dataclasses.replace(OPTIONS, run=tmp_path, together=6)
+    chunks, played = adaptation.either.chunks, list[int]()
+
+    def stumble(*args: Any) -> Any:
+        played.append(len(args[-1]))
+        if 1 in np.asarray(args[-1]):
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nwhile allocating 9 bytes")
+        return chunks(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adaptation.either, "chunks", stumble)
+        some = adapt(SUITE, SCRATCH, options, split)
+    assert [bool(r.scores) for r in some] == [True, True, False, False, True, True]
+    for ours, alone in zip(some, found, strict=True):
+        if ours.scores:
+            np.testing.assert_allclose(ours.scores, alone.scores, rtol=1e-5)
+        else:
+            said = "RuntimeError: RESOURCE_EXHAUSTED: out of memory while allocating 9 bytes"
+            assert ours.facts["failed"] == said
+            assert "in stumble" in ours.facts["raised"]
+    played.clear()
+    monkeypatch.setattr(
+        adaptation.either, "chunks", lambda *args: played.append(len(args[-1])) or chunks(*args)
+    )
+    again = adapt(SUITE, SCRATCH, options, split)
+    assert set(played) == {2}, "only what had failed"
+    for ours, alone in zip(again, found, strict=True):
+        np.testing.assert_allclose(ours.scores, alone.scores, rtol=1e-5)
+
+
+def test_what_cannot_be_carried_out_stops_everything(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise UsageError("a replay of 3 steps is too small.")
+
+    monkeypatch.setattr(adaptation.either, "chunks", refuse)
+    with pytest.raises(UsageError, match="a replay of 3 steps is too small"):
+        adapt(SUITE, SCRATCH, OPTIONS, split)
 
 
 def test_an_interrupt_keeps_what_is_finished(tmp_path: Path, split: Split) -> None:

@@ -131,6 +131,22 @@ def test_kept_runs_are_played_again_only_for_a_film(
     assert len(first.facts["films"]) == 3
 
 
+def test_a_film_that_fails_loses_no_score_and_is_made_again(
+    shown: tuple[Path, list[Result], list[Footage]], tmp_path: Path
+) -> None:
+    def torn(footage: Footage) -> list[dict[str, Any]]:
+        raise OSError(28, "No space left on device", str(footage.path))
+
+    options = AdaptOptions(budget=1280, lanes=2, seeds=(0,), points=4, run=tmp_path, filmed=1)
+    split, who = SUITE.split("test", 1), Contender("ppo", "ppo", CONFIG)
+    (found,) = adapt(SUITE, who, options, split, Audience(film=torn))
+    assert found.scores == shown[1][0].scores
+    assert "No space left on device" in found.facts["unfilmed"]
+    assert "films" not in found.facts
+    (again,) = adapt(SUITE, who, options, split, Audience(film=films.keep))
+    assert len(again.facts["films"]) == 3
+
+
 def test_no_film_without_pictures_or_without_anybody_to_make_it(tmp_path: Path) -> None:
     options = TransferOptions(suite="bandit", agents=("random",), film=True, run=tmp_path)
     with pytest.raises(UsageError, match=r"give watch=Watch\(film=headstart\.reports\.films\.keep\)"):

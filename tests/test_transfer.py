@@ -8,7 +8,7 @@ import pytest
 
 from headstart import cli, results
 from headstart.agents.ppo import PPOConfig
-from headstart.errors import UsageError
+from headstart.errors import RunError, UsageError
 from headstart.nets.actor_critic import NetworkConfig
 from headstart.protocol import adaptation, training, transfer
 from headstart.protocol.transfer import TransferOptions
@@ -93,6 +93,94 @@ def test_a_prior_of_ones_own_is_fine_tuned(played: tuple[Path, list[Result]], tm
     assert [r.agent for r in tuned[::2]] == ["000000000256.npz", "000000000256.npz-frozen"]
     assert tuned[0].prior is not None
     assert tuned[0].prior["steps"] == 256
+
+
+def test_a_joint_training_that_diverges_fails_its_own_runs_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--suite", "cartpole", "--agents", "ppo-joint", "random", "--budget", "640", "--seeds", "2"]
+    words += [
+        "--tasks",
+        "1",
+        "--lanes",
+        "2",
+        "--train-steps",
+        "256",
+        "--train-lanes",
+        "4",
+        "--snapshots",
+        "1",
+    ]
+    words += ["--settings.ppo.unroll", "8", "--settings.ppo.minibatches", "1", "--settings.ppo.lr", "1e38"]
+    words += ["--run", str(tmp_path), "--tuning.fresh-heads"]
+    monkeypatch.setattr("sys.argv", ["headstart", "transfer", *words, "--json"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    said = capsys.readouterr()
+    assert stopped.value.code == 1
+    assert said.err.startswith(
+        "headstart: 2 of 4 runs failed (joint training failed: training stopped at step 32"
+    )
+    assert said.err.endswith("; the others are whole, and the same call tries these again.\n")
+    found = [results.from_json(one) for one in json.loads(said.out)]
+    assert [(r.agent, bool(r.scores)) for r in found] == [
+        ("ppo-joint", False), ("ppo-joint", False), ("random", True), ("random", True)
+    ]  # fmt: skip
+    assert "became infinite or not a number" in found[0].facts["failed"]
+    kept = results.load_all(tmp_path / "runs" / "ppo-joint-fresh-heads")
+    assert [r.facts["failed"] for r in kept] == [r.facts["failed"] for r in found[:2]]
+
+
+def test_an_interrupted_joint_training_stops_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_advance", interrupt)
+    with pytest.raises(RunError, match="interrupted after 0 of 256 steps"):
+        transfer.transfer(options(tmp_path, agents=("ppo-joint", "random")), configs=CONFIGS)
+    assert not (tmp_path / "runs").exists()
+
+
+WHEELS = """
+import gymnasium as gym
+import numpy as np
+
+class Wheel(gym.Env):
+    observation_space = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, broken=False, size=1):
+        self.broken, self.t = broken, 0
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        if self.broken:
+            raise ValueError("the wheel is off")
+        return np.zeros(2, np.float32), 1.0, self.t == 4, False, {}
+"""
+
+
+def test_a_simulator_that_dies_for_good_fails_its_own_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wheels.py").write_text(WHEELS)
+    (tmp_path / "test.json").write_text(json.dumps([{"broken": True}, {"broken": False}]))
+    (tmp_path / "train.json").write_text(json.dumps([{"broken": False, "size": 2}]))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    name = "asgym:env=wheels:Wheel,train=train.json,test=test.json"
+    wanted = options(tmp_path / "run", suite=name, agents=("random",), seeds=1, budget=64)
+    died, whole = transfer.transfer(wanted)
+    assert "the wheel is off" in died.facts["failed"]
+    assert "raised" in died.facts
+    assert whole.scores == [4.0]
 
 
 @pytest.mark.parametrize(

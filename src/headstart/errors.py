@@ -20,6 +20,10 @@ class RunError(HeadstartError, RuntimeError):
     """A run that was asked for correctly has failed; what it had saved is kept (exit code 1)."""
 
 
+class StoppedError(RunError):
+    """Somebody interrupted; the same request goes on."""
+
+
 class BudgetSpentError(RunError):
     """More steps were asked of a `Meter` than its budget holds."""
 

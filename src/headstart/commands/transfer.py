@@ -11,6 +11,7 @@ import tyro
 
 from headstart import _console, agents, results
 from headstart.cli import parse
+from headstart.errors import RunError
 from headstart.protocol.training import Progress
 from headstart.protocol.transfer import TransferOptions, Watch
 from headstart.protocol.transfer import transfer as play
@@ -55,7 +56,11 @@ def _options(args: list[str]) -> tuple[Any, list[str]]:
 
 
 def transfer(args: list[str]) -> None:
-    """Train priors, adapt to unseen tasks, compare; a line a finished run, then a table."""
+    """Train priors, adapt to unseen tasks, compare; a line a finished run, then a table.
+
+    Raises:
+      RunError: in the end, if errors ended some of the runs.
+    """
     from headstart.reports import films
 
     chosen, learners = _options(args)
@@ -65,9 +70,15 @@ def transfer(args: list[str]) -> None:
     found = play(options, watch, command="headstart transfer " + shlex.join(args), configs=configs)
     if chosen.json:
         print(json.dumps([results.to_json(result) for result in found]))
-        return
-    show(found)
-    print(f"kept in {options.run}; a page of it: headstart report --results {options.run / 'runs'}")
+    else:
+        show(found)
+        print(f"kept in {options.run}; a page of it: headstart report --results {options.run / 'runs'}")
+    broken = [result.facts["failed"] for result in found if "raised" in result.facts]
+    if broken:
+        raise RunError(
+            f"{len(broken)} of {len(found)} runs failed ({broken[0].rstrip('.')}); the others are whole, and the same "
+            "call tries these again."
+        )
 
 
 def _training() -> Callable[[str, Progress], None]:
@@ -87,6 +98,8 @@ def say(result: Result) -> None:
         said += ", never a reward: the wrong scenario or task?" if result.facts.get("unrewarded") else ""
     else:
         said = f"failed: {result.facts['failed']}"
+    if "unfilmed" in result.facts:
+        said += f" (not filmed: {result.facts['unfilmed']})"
     who = f"{result.agent}  {result.facts['task']}  seed {result.seed}"
     print(f"{who:<56}{said}", file=sys.stderr, flush=True)
 

@@ -11,6 +11,7 @@ whether `update` may change what it left. A run is a function of its contender, 
 played again to the same end, so that finished runs are all there is to keep on disk.
 """
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ import numpy as np
 
 from headstart import results, suites
 from headstart.budget import Budget, Meter
-from headstart.errors import BudgetSpentError, RunError, UsageError
+from headstart.errors import BudgetSpentError, StoppedError, UsageError
 from headstart.loops import either, jit
 from headstart.protocol.contenders import (
     AdaptOptions,
@@ -38,7 +39,7 @@ from headstart.protocol.contenders import (
     still,
 )
 from headstart.protocol.films import Footage, Scenes
-from headstart.protocol.outcomes import Piece, Story, of_one, outcome, unplayed
+from headstart.protocol.outcomes import Piece, Story, of_one, outcome, unplayed, why
 from headstart.protocol.priors import Prior
 from headstart.results import Result
 from headstart.tasks import Split, Suite
@@ -77,11 +78,12 @@ def adapt(
       spread: plays the runs somewhere else, those apart that are filmed; None plays them in this process.
 
     Returns:
-      A result a run, by task, then seed; `facts` names the task. A run that failed has no scores and its reason in `facts`.
+      A result a run, by task, then seed; `facts` names the task. A run that failed has no scores and its reason in `facts`;
+      if it was an error that ended it, `facts["raised"]` shows where, and the same call plays it again.
 
     Raises:
       UsageError: for settings that cannot be carried out, or a prior that was trained on these tasks.
-      RunError: if it was interrupted; finished runs are kept.
+      StoppedError: if it was interrupted; finished runs are kept.
     """
     suite = suites.suite(suite) if isinstance(suite, str) else suite
     split = suite.split("test") if split is None else split
@@ -99,23 +101,27 @@ def adapt(
     missing = [run for run in wanted if run not in found]
     away = [run for run in missing if spread and not (audience.film and plan.filmed(run))]
     here = [run for run in missing if run not in away]
-    elsewhere = spread(plan, away, command) if spread and away else ()
+    if contender.failed:
+        played = iter([(run, unplayed(plan, run, command)) for run in missing])
+    else:
+        elsewhere = spread(plan, away, command) if spread and away else ()
+        played = chain(elsewhere, _played(plan, here, audience.film, command))
     try:
-        for run, result in chain(elsewhere, _played(plan, here, audience.film, command)):
+        for run, result in played:
             found[run] = result
             if plan.options.run:
                 results.save(result, place(plan, run))
             audience.result(result)
     except KeyboardInterrupt:
         kept = f"kept in {plan.options.run}: the same call goes on" if plan.options.run else "done, none kept"
-        raise RunError(
+        raise StoppedError(
             f"interrupted; {len(found)} of {contender.name}'s {len(wanted)} runs are {kept}."
         ) from None
     return [found[run] for run in wanted]
 
 
 def _kept(plan: Plan, run: Run, film: bool) -> Result | None:
-    """The result of this run in the folder, if it is there, with its films if they are wanted.
+    """The result of this run in the folder, if it is there and no error ended it, with its films if they are wanted.
 
     Raises:
       UsageError: if it is of another experiment.
@@ -124,10 +130,20 @@ def _kept(plan: Plan, run: Run, film: bool) -> Result | None:
         return None
     path = place(plan, run)
     (kept,) = results.load_all(path)
+    if "raised" in kept.facts:
+        return None
     wanted = unplayed(plan, run, "")
-    for what in ("suite", "fingerprint", "config", "budget"):
-        if getattr(kept, what) != getattr(wanted, what):
-            raise UsageError(f"{path} has another {what}; choose another folder, or take it away.")
+    differing = [
+        what
+        for what in ("suite", "fingerprint", "config", "budget")
+        if getattr(kept, what) != getattr(wanted, what)
+    ]
+    if kept.facts.get("lanes", plan.options.lanes) != plan.options.lanes:  # early ones do not name them
+        differing.append("number of lanes")
+    if differing:
+        raise UsageError(f"{path} has another {differing[0]}; choose another folder, or take it away.")
+    if plan.contender.failed:
+        return kept
     priors = [results.plain(prior.provenance) for prior in plan.tried] or [wanted.prior]
     if kept.prior is not None and plan.contender.prior is not None:  # early ones do not name their agent
         kept.prior.setdefault("agent", plan.contender.prior.agent)
@@ -154,7 +170,7 @@ def _played(
         waiting: set[Future[list[tuple[Run, Result]]]] = set()
         try:
             for group in groups:
-                waiting.add(pool.submit(_group, plan, group, film, command, stop))
+                waiting.add(pool.submit(play_group, plan, group, command, film, stop))
                 if len(waiting) >= workers:
                     ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     for future in ready:
@@ -210,7 +226,7 @@ def _group(
     runs: Sequence[Run],
     film: Callable[[Footage], Films] | None,
     command: str,
-    stop: threading.Event,
+    stop: threading.Event | None,
 ) -> list[tuple[Run, Result]]:
     """Some runs side by side in one program; none of them if they are told to stop."""
     o, env, tasks = plan.options, plan.suite.env, plan.split.tasks
@@ -226,7 +242,7 @@ def _group(
     scenes.shoot(carries.agent, cast.meter.spent)
     stopped = ""
     for updates in plan.pieces:
-        if stop.is_set():
+        if stop and stop.is_set():
             return []
         try:
             cast.meter.spend(updates * plan.steps_per_update)
@@ -244,7 +260,7 @@ def _group(
     for i, run in enumerate(runs):
         facts = _told(plan, tried[i], stopped) | either.facts(carries)
         if film and plan.filmed(run):
-            facts["films"] = film(scenes.footage(i))
+            facts |= _filmed(film, scenes.footage(i))
         one = used[i]
         origin = results.plain(one.provenance) if one else None
         story = Story(of_one(pieces, i), jax.tree.map(lambda x, i=i: x[i], left), facts, origin)
@@ -252,9 +268,41 @@ def _group(
     return found
 
 
-def play_group(plan: Plan, runs: Sequence[Run], command: str) -> list[tuple[Run, Result]]:
-    """Some runs side by side in one program, without films: what a worker elsewhere does."""
-    return _group(plan, runs, None, command, threading.Event())
+def play_group(
+    plan: Plan,
+    runs: Sequence[Run],
+    command: str,
+    film: Callable[[Footage], Films] | None = None,
+    stop: threading.Event | None = None,
+) -> list[tuple[Run, Result]]:
+    """Some runs side by side in one program; none of them if they are told to stop.
+
+    A run that raises an error has that for its result. Where several were together, each half is played again by itself,
+    until the error has but its own run left, or the memory suffices.
+
+    Raises:
+      UsageError: for settings that cannot be carried out, which is no run's own fault.
+    """
+    try:
+        return _group(plan, runs, film, command, stop)
+    except UsageError:
+        raise
+    except Exception as error:
+        facts = why(error)  # and not the error, which would keep the memory of what failed
+    if len(runs) == 1:
+        blank = unplayed(plan, runs[0], command)
+        return [(runs[0], dataclasses.replace(blank, facts=blank.facts | facts))]
+    half = len(runs) // 2
+    halves = [play_group(plan, part, command, film, stop) for part in (runs[:half], runs[half:])]
+    return [*halves[0], *halves[1]]
+
+
+def _filmed(film: Callable[[Footage], Films], footage: Footage) -> dict[str, Any]:
+    """What a result says of its films; a run does not fail with them."""
+    try:
+        return {"films": film(footage)}
+    except Exception as error:
+        return {"unfilmed": why(error)["failed"]}
 
 
 def _told(plan: Plan, tried: np.ndarray, stopped: str) -> dict[str, Any]:

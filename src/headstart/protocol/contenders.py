@@ -29,16 +29,18 @@ class Contender:
     frozen: bool = False
     """whether weights stay as they are: zero-shot, or, where the agent has a memory, learning in context"""
     notes: dict[str, Any] = field(default_factory=dict)
-    """what a result is to say of how the prior was chosen"""
+    """what a result is to say of how the prior was chosen, or why there is none"""
     others: tuple[Prior, ...] = ()
     """further priors of the same joint training, the best first, for those who try several (`Tuning.tries`)"""
     variant: str = ""
     """what tells it from contenders of the same name in a folder: the size of its training set, say"""
+    failed: bool = False
+    """whether its joint training left no prior, so that nothing can be played"""
 
     @property
     def tuned(self) -> bool:
-        """Whether there is a prior, and its weights learn."""
-        return self.prior is not None and not self.frozen
+        """Whether there is a prior, or was to be one, and its weights learn."""
+        return (self.prior is not None or self.failed) and not self.frozen
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from headstart import results
+from headstart.errors import HeadstartError
 from headstart.loops import jit
 from headstart.protocol.contenders import Plan, Run, label
 from headstart.results import Curve, Result
@@ -64,6 +66,17 @@ def unplayed(plan: Plan, run: Run, command: str) -> Result:
     )
 
 
+def why(error: Exception, what: str = "") -> dict[str, str]:
+    """What a result says of an error in the middle: one sentence, and where it came from.
+
+    A result with `raised` is no outcome of the experiment, which may end otherwise when it is tried again.
+    """
+    said = " ".join(str(error).split())
+    if not isinstance(error, HeadstartError):
+        said = f"{type(error).__name__}: {said[:300]}"
+    return {"failed": what + said, "raised": "".join(traceback.format_exception(error))[-4000:]}
+
+
 def of_one(pieces: Sequence[Piece], i: int) -> list[Piece]:
     """The pieces of run `i` of those side by side."""
     return [Piece(p.steps, jax.tree.map(lambda x: x[i], p.log)) for p in pieces]
@@ -104,4 +117,4 @@ def outcome(plan: Plan, run: Run, story: Story, command: str) -> Result:
     )
 
 
-__all__ = ["Piece", "Story", "of_one", "outcome", "unplayed"]
+__all__ = ["Piece", "Story", "of_one", "outcome", "unplayed", "why"]

@@ -25,7 +25,7 @@ from jaxtyping import PyTree
 
 from headstart import agents, results, suites
 from headstart.budget import Budget, Meter
-from headstart.errors import RunError, UsageError, unknown
+from headstart.errors import RunError, StoppedError, UsageError, unknown
 from headstart.hosts import cluster
 from headstart.hosts.cluster import Where
 from headstart.loops import checkpoint, either, jit
@@ -292,10 +292,10 @@ def _block(plan: _Plan, chunk: int) -> Any:
     return plan.split.block(jr.fold_in(jr.key(plan.options.task_seed), chunk), n)
 
 
-def _interrupted(plan: _Plan, spent: int) -> RunError:
+def _interrupted(plan: _Plan, spent: int) -> StoppedError:
     o = plan.options
     how = f"go on with --run {o.run} --resume" if o.run else "give --run FOLDER next time to keep it"
-    return RunError(f"interrupted after {spent} of {o.steps} steps; {how}.")
+    return StoppedError(f"interrupted after {spent} of {o.steps} steps; {how}.")
 
 
 def _open(plan: _Plan, run: Path, carry: jit.Carry) -> tuple[jit.Carry, list[list[float]]]:

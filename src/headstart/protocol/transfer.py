@@ -12,13 +12,13 @@ learns in its memory alone. A shipped prior, a prior's file or a run folder is f
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from headstart import agents, suites
 from headstart.agents.fine_tuning import fine_tuned
-from headstart.errors import UsageError
+from headstart.errors import StoppedError, UsageError
 from headstart.hosts import cluster
 from headstart.hosts.cluster import Where
 from headstart.protocol import choice, fanout, priors, training
@@ -29,6 +29,7 @@ from headstart.protocol.expert import NAME as EXPERT
 from headstart.protocol.expert import expert, tapes
 from headstart.protocol.films import Footage
 from headstart.protocol.level_replay import LevelReplay
+from headstart.protocol.outcomes import why
 from headstart.protocol.priors import Prior
 from headstart.protocol.training import Progress, TrainOptions
 from headstart.protocol.tuning import Tuning
@@ -124,12 +125,12 @@ def transfer(
       configs: settings of learners other than their defaults, by the learner's name.
 
     Returns:
-      One result a run.
+      One result a run; of a contender whose joint training failed, runs that failed.
 
     Raises:
       UsageError: for an unknown contender, settings that cannot be carried out, or a Ray cluster that cannot be joined,
         before anything is trained.
-      RunError: if joint training fails or is interrupted; what was finished is kept, and the same call goes on.
+      StoppedError: if it was interrupted; what was finished is kept, and the same call goes on.
     """
     o, watch, configs = options or TransferOptions(), watch or Watch(), configs or {}
     _check_numbers(o)
@@ -243,17 +244,21 @@ def _contender(
     configs: dict[str, Any],
     watch: Watch,
 ) -> Contender:
-    """The entrant with its prior, trained on so many tasks and chosen if need be."""
+    """The entrant with its prior, trained on so many tasks and chosen if need be; or without, if that failed."""
     config = _config(entrant, configs)
+    who = Contender(entrant.name, entrant.learner, config, entrant.prior, entrant.frozen)
     if not entrant.trained:
-        return Contender(entrant.name, entrant.learner, config, entrant.prior, entrant.frozen)
-    variant = "" if size is None else f"{size}-tasks"
-    candidates = _train(o, entrant, size, config, watch)
-    where = choice.Place(o.run, "-".join(filter(None, [entrant.learner, variant])))
-    ranked, notes = choice.choose(suite, candidates, _how_to_choose(o, entrant, size), where)
-    return Contender(
-        *(entrant.name, entrant.learner, config, ranked[0], entrant.frozen, notes), tuple(ranked[1:]), variant
-    )
+        return who
+    who = replace(who, variant="" if size is None else f"{size}-tasks")
+    where = choice.Place(o.run, "-".join(filter(None, [entrant.learner, who.variant])))
+    try:
+        candidates = _train(o, entrant, size, config, watch)
+        ranked, notes = choice.choose(suite, candidates, _how_to_choose(o, entrant, size), where)
+    except (UsageError, StoppedError):
+        raise
+    except Exception as error:
+        return replace(who, notes=why(error, "joint training failed: "), failed=True)
+    return replace(who, prior=ranked[0], others=tuple(ranked[1:]), notes=notes)
 
 
 def _how_to_choose(o: TransferOptions, entrant: _Entrant, size: int | None) -> choice.ChoiceOptions:
