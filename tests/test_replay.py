@@ -98,6 +98,24 @@ def test_new_priorities_change_what_is_drawn_and_new_entries_get_the_greatest() 
     assert replay.peak == 7
 
 
+def test_of_one_entry_drawn_again_and_again_the_last_priority_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wins where one place is written to several times: all of them write the same."""
+    put, written = sum_tree.put, dict[int, set[float]]()
+
+    def spy(tree: Any, index: Any, priority: Any) -> Any:
+        for i, p in zip(index.tolist(), priority.tolist(), strict=True):
+            written.setdefault(i, set()).add(p)
+        return put(tree, index, priority)
+
+    replay = _with_priorities(np.array([1.0, 1.0, 0.0, 1.0], np.float32))
+    monkeypatch.setattr(sum_tree, "put", spy)
+    replay = ring.reprioritise(
+        replay, jnp.array([3, 1, 3, 2, 1, 3]), jnp.array([8.0, 7.0, 9.0, 5.0, 4.0, 2.0])
+    )
+    assert written == {3: {2.0}, 1: {4.0}, 2: {0.0}}
+    assert priorities(replay).tolist() == [1, 4, 0, 2]
+
+
 # The ring ---------------------------------------------------------------------------------------------------------
 
 

@@ -192,10 +192,13 @@ def importance(probability: Float[Array, " n"], count: Int[Array, ""], exponent:
 
 
 def reprioritise(replay: Replay, index: Int[Array, " n"], priority: Float[Array, " n"]) -> Replay:
-    """Give drawn entries new priorities; one that could not be drawn stays so."""
+    """Give drawn entries new priorities, of one drawn more than once the last; one that could not be drawn stays so."""
     priority = jnp.where(sum_tree.get(replay.tree, index) > 0, priority, 0.0)
     peak = jnp.maximum(replay.peak, priority.max())
-    return replay._replace(tree=sum_tree.put(replay.tree, index, priority), peak=peak)
+    # of several writes to one place, accelerators let any win
+    order = jnp.arange(index.size, dtype=jnp.int32)
+    last = jnp.where(index[:, None] == index[None], order[None], 0).max(axis=1)
+    return replay._replace(tree=sum_tree.put(replay.tree, index, priority[last]), peak=peak)
 
 
 def n_step(
