@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from headstart import agents, suites
 from headstart.agents import agent
 from headstart.agents.jerk import JerkConfig, JerkState, Table, replay_probability
 from headstart.errors import UsageError
 from headstart.loops import jit
+from headstart.protocol import training
+from headstart.protocol.contenders import AdaptOptions, Contender, plan_of
+from headstart.protocol.training import TrainOptions
 from headstart.types import Agent, Box, Discrete, Rollout, Spec, Step, TimeStep, Transition
 
 NOTHING, LEFT, RIGHT, JUMP = 0, 1, 2, 7
@@ -86,6 +90,26 @@ def test_the_probability_of_a_replay_is_the_papers() -> None:
     for steps, expected in [(0, 0.25), (100_000, 0.35), (500_000, 0.75)]:
         known = state._replace(made=jnp.int32(1), steps=jnp.int32(steps))
         assert_allclose(replay_probability(known, config), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [(0, 0.25 + 0.5), (50_000, 0.25 + 1.0), (1_000_000, 0.25 + 0.05)]
+)
+def test_the_probability_grows_over_the_budget_of_the_run_unless_told_otherwise(
+    chosen: int, expected: float
+) -> None:
+    config = JerkConfig(total_steps=chosen)
+    suite = suites.suite("platformer")
+    plan = plan_of(
+        suite, suite.split("test", 1), Contender("jerk", "jerk", config), AdaptOptions(budget=100_000)
+    )
+    known = plan.agent.init(jr.key(0))._replace(made=jnp.int32(1), steps=jnp.int32(50_000))
+    assert plan.contender.config.total_steps == (chosen or 100_000), "as results tell it"
+    assert_allclose(replay_probability(known, plan.contender.config), expected, rtol=1e-6)
+    assert plan.agent is agents.entry("jerk").build(suite.env.spec, plan.contender.config)
+    trained = training._plan(TrainOptions("platformer", "jerk", 100_000, 8), config)
+    assert trained.agent is plan.agent
+    assert trained.config == config, "a prior is fine-tuned under another budget"
 
 
 def test_how_often_it_replays_is_that_probability() -> None:
@@ -180,7 +204,7 @@ def test_other_actions_are_refused(action: Any) -> None:
         agent("jerk", Spec(Box((1,)), action, 10))
 
 
-@pytest.mark.parametrize("settings", [{"tapes": 0}, {"right": 8}, {"jump_steps": 0}])
+@pytest.mark.parametrize("settings", [{"tapes": 0}, {"right": 8}, {"jump_steps": 0}, {"total_steps": -1}])
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(settings))):
         agent("jerk", Corridor().spec, **settings)

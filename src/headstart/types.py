@@ -219,18 +219,25 @@ class Agent(NamedTuple):
     curriculum: Curriculum | None = None
 
 
+def _as_it_is(config: Any, steps: int) -> Any:
+    del steps
+    return config
+
+
 @dataclass(frozen=True)
 class Entry:
     """What a registry line of an agent names: the default config, and `build(spec, config) -> Agent`.
 
     `build` raises UsageError where the agent cannot play what the spec describes. `revealed` marks an oracle: it is shown
     the task's parameters, `Revealed(env)`, and only serves as a mark on the scale. The same spec and config give the very
-    same agent again, so that the programs compiled for it are found.
+    same agent again, so that the programs compiled for it are found. `within(config, steps)` are the settings for a run of
+    so many steps, where some depend on that.
     """
 
     config: Any
     build: Callable[[Spec, Any], Agent]
     revealed: bool = False
+    within: Callable[[Any, int], Any] = _as_it_is
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "build", _kept(self.build))

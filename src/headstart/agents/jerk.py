@@ -18,7 +18,7 @@ of buttons, the default here, have no such action: a jump is JUMP alone, carried
 steps of all, and a tape begun by one lane may be replayed by others.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -34,8 +34,9 @@ from headstart.types import Agent, Discrete, Entry, Metrics, Rollout, Spec, Time
 class JerkConfig:
     """JERK's settings; the numbers are the released code's, the actions the Retro benchmark's combinations of buttons."""
 
-    total_steps: int = 1_000_000
-    """environment steps, summed over lanes, over which the probability of a replay grows by 1"""
+    total_steps: int = 0
+    """environment steps, summed over lanes, over which the probability of a replay grows by 1; 0 is the run's budget, and
+    where there is none the benchmark's, 1 000 000"""
     exploit_bias: float = 0.25
     """the probability of a replay at the first step"""
     right_steps: int = 100
@@ -62,7 +63,9 @@ class JerkConfig:
     """the action of a jump while going right"""
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "right_steps", "left_steps", "jump_steps", "tapes"):
+        if self.total_steps < 0:
+            raise UsageError(f"JERK's total_steps is at least 0, not {self.total_steps}.")
+        for name in ("right_steps", "left_steps", "jump_steps", "tapes"):
             if getattr(self, name) < 1:
                 raise UsageError(f"JERK's {name} is at least 1, not {getattr(self, name)}.")
         for name in ("nothing", "left", "right", "left_jump", "right_jump"):
@@ -187,7 +190,7 @@ def _learn_episode(
 
 def replay_probability(state: JerkState, config: JerkConfig) -> Float[Array, ""]:
     """p = 0.25 + t / total steps (which passes 1 near the end); 0 as long as there is no tape."""
-    p = config.exploit_bias + state.steps.astype(jnp.float32) / config.total_steps
+    p = config.exploit_bias + state.steps.astype(jnp.float32) / (config.total_steps or 1_000_000)
     return jnp.where(state.made > 0, p, 0.0)
 
 
@@ -263,4 +266,8 @@ def _keep(table: Table, episode: JerkMemory, serial: Int[Array, ""], explored: B
     return jax.tree.map(lambda old, new: old.at[row].set(jnp.where(kept, new, old[row])), table, new)
 
 
-ENTRY = Entry(JerkConfig(), jerk)
+def _within(config: JerkConfig, steps: int) -> JerkConfig:
+    return replace(config, total_steps=config.total_steps or steps)
+
+
+ENTRY = Entry(JerkConfig(), jerk, within=_within)

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,7 +154,9 @@ def plan_of(suite: Suite, split: Split, contender: Contender, options: AdaptOpti
         assert prior is not None
         refuse_seen(prior, suite, split, contender.name)
         prior.build(suite)
-    agent = agents.entry(contender.agent).build(suite.env.spec, contender.config)
+    entry = agents.entry(contender.agent)
+    contender = replace(contender, config=entry.within(contender.config, options.budget))
+    agent = entry.build(suite.env.spec, contender.config)
     aids = options.tuning.aids(options.budget) if contender.tuned else None
     if aids is not None:
         agent = fine_tuned(suite.env.spec, contender.config, aids)

@@ -172,7 +172,8 @@ def _options(options: TrainOptions | None, chosen: dict[str, Any]) -> TrainOptio
 def _plan(options: TrainOptions, config: Any) -> _Plan:
     suite = suites.suite(options.suite)
     cluster.check_lanes(suite, options.lanes_on, options.ray_cpus)
-    agent = agents.entry(options.agent).build(suite.env.spec, config)
+    entry = agents.entry(options.agent)
+    agent = entry.build(suite.env.spec, entry.within(config, options.steps))
     if not agent.learns:
         raise UsageError(f"{options.agent} is a fixed rule and has nothing to train; evaluate it instead.")
     updates = Budget(options.steps).steps // (options.lanes * agent.unroll)
