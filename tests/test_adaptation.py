@@ -18,6 +18,8 @@ from headstart.loops import jit
 from headstart.nets.actor_critic import NetworkConfig
 from headstart.protocol import adaptation
 from headstart.protocol.adaptation import AdaptOptions, Contender, adapt
+from headstart.protocol.contenders import plan_of
+from headstart.protocol.outcomes import unplayed
 from headstart.protocol.priors import Prior
 from headstart.results import Result
 from headstart.tasks import Split
@@ -166,6 +168,36 @@ def test_a_run_that_raises_neither_stops_nor_loses_the_others_and_is_tried_again
         np.testing.assert_allclose(ours.scores, alone.scores, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("room", "expected"), [(None, [6]), (1 << 40, [6]), (9.0, [4, 2]), (0.5, [1] * 6)])
+def test_on_an_accelerator_as_many_runs_go_together_as_its_memory_has_room_for(
+    room: float | None, expected: list[int], split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`room`: free memory, in what one run holds."""
+    plan = plan_of(SUITE, split, SCRATCH, OPTIONS)
+    carry = jit.start(plan.agent, SUITE.env, split.tasks, jr.key(0), OPTIONS.lanes)
+    held = jit.rollout(plan.agent, SUITE.env, split.tasks, carry, jr.key(0))
+    one = sum(leaf.nbytes for leaf in jax.tree.leaves(held))
+
+    class Device:
+        def memory_stats(self) -> dict[str, int] | None:
+            return None if room is None else {"bytes_limit": int(room * one) + 1000, "bytes_in_use": 1000}
+
+    played: list[int] = []
+
+    def play(plan: Any, runs: Any, *_: Any) -> list[Any]:
+        played.append(len(runs))
+        return [(run, unplayed(plan, run, "")) for run in runs]
+
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(adaptation, "play_group", play)
+    adapt(SUITE, SCRATCH, OPTIONS, split)
+    assert played == expected
+    played.clear()
+    adapt(SUITE, SCRATCH, dataclasses.replace(OPTIONS, together=5), split)
+    assert played == [5, 1]
+
+
 def test_what_cannot_be_carried_out_stops_everything(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise UsageError("a replay of 3 steps is too small.")
@@ -196,6 +228,7 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path: Path, split: Split) -> No
         ({"budget": 0}, "a budget has at least one step, not 0"),
         ({"budget": 11}, "less than one update of scratch: 2 lanes x 6 steps"),
         ({"lanes": 0}, "lanes is at least 1, not 0"),
+        ({"together": -1}, "together is at least 0, not -1"),
         ({"seeds": ()}, "at least one seed"),
     ],
 )

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from headstart import results, suites
 from headstart.budget import Budget, Meter
@@ -161,7 +162,7 @@ def _played(
     together, workers = plan.options.together, 1
     if not together:
         on_cpu = jax.default_backend() == "cpu"
-        together, workers = (1, os.cpu_count() or 1) if on_cpu else (max(len(runs), 1), 1)
+        together, workers = (1, os.cpu_count() or 1) if on_cpu else (_that_fit(plan, len(runs)), 1)
     if either.is_foreign(plan.suite.env):
         together, workers = 1, 1
     groups = [runs[i : i + together] for i in range(0, len(runs), together)]
@@ -180,6 +181,25 @@ def _played(
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
+
+
+def _that_fit(plan: Plan, runs: int) -> int:
+    """How many runs side by side take half a device's free memory, by what each holds: what it is between two updates, and
+    the steps it learns from. The other half is for what learning takes, which nobody knows before it is compiled.
+    """
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return max(runs, 1)
+    env, tasks = plan.suite.env, jax.tree.map(lambda table: jnp.asarray(table)[:1], plan.split.tasks)
+
+    def held(key: PRNGKeyArray) -> Any:
+        return jit.rollout(
+            plan.agent, env, tasks, jit.start(plan.agent, env, tasks, key, plan.options.lanes), key
+        )
+
+    one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(held, jr.key(0))))
+    free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return min(max(free // (2 * one), 1), max(runs, 1))
 
 
 class _Cast(NamedTuple):

@@ -46,6 +46,8 @@ class ChoiceOptions:
     """size of the training set; None is the suite's own"""
     test_tasks: int | None = None
     """how many test tasks there are to be; None is all of the suite's"""
+    together: int = 0
+    """runs in one program, as on test tasks"""
 
 
 class Place(NamedTuple):
@@ -102,7 +104,8 @@ def _scores(
     folder = (
         place.run / "choice" / place.training / (kind if split.role == "valid" else f"{kind}-{split.role}")
     )
-    how = AdaptOptions(o.budget, o.lanes, (0,), run=folder, tuning=dataclasses.replace(o.tuning, tries=1))
+    tuning = dataclasses.replace(o.tuning, tries=1)
+    how = AdaptOptions(o.budget, o.lanes, (0,), together=o.together, run=folder, tuning=tuning)
     found: list[float] = []
     for prior in candidates:
         who = Contender(str(prior.steps), prior.agent, prior.config, prior, o.frozen)

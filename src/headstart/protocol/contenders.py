@@ -56,7 +56,7 @@ class AdaptOptions:
     points: int = 50
     """of the learning curve"""
     together: int = 0
-    """runs in one program; 0 chooses: one on a CPU (a thread each), all of a contender's on an accelerator"""
+    """runs in one program; 0 chooses: one on a CPU (a thread each), on an accelerator as many as its memory has room for"""
     run: Path | None = None
     """folder that keeps every finished run; what is there already is not run again"""
     tuning: Tuning = field(default_factory=Tuning)
@@ -65,7 +65,7 @@ class AdaptOptions:
     """the first so many tasks, with the first seed, whose adaptation is filmed, given somebody to film it"""
 
     def __post_init__(self) -> None:
-        for name, least in (("lanes", 1), ("points", 1), ("filmed", 0)):
+        for name, least in (("lanes", 1), ("points", 1), ("together", 0), ("filmed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is at least {least}, not {getattr(self, name)}.")
         if not self.seeds:

@@ -58,6 +58,8 @@ class TransferOptions:
     """how many test tasks; None is all of the suite's"""
     lanes: int = 8
     """environments of a test task that one run advances together"""
+    together: int = 0
+    """runs in one program; 0 chooses: one on a CPU (a thread each), on an accelerator as many as its memory has room for"""
     train_steps: int = 12_000_000
     """steps of joint training, summed over lanes"""
     train_tasks: tuple[int, ...] = ()
@@ -135,9 +137,8 @@ def transfer(
     o, watch, configs = options or TransferOptions(), watch or Watch(), configs or {}
     _check_numbers(o)
     filmed = o.film_tasks if o.film else 0
-    how = AdaptOptions(
-        *(o.budget, o.lanes, tuple(range(o.seeds))), run=o.run / "runs", tuning=o.tuning, filmed=filmed
-    )
+    seeds, run = tuple(range(o.seeds)), o.run / "runs"
+    how = AdaptOptions(o.budget, o.lanes, seeds, together=o.together, run=run, tuning=o.tuning, filmed=filmed)
     wanted = [_parse(name) for name in dict.fromkeys(o.agents)]
     splits = [_check(o, entrant, how, configs, watch) for entrant in wanted]
     audience = Audience(watch.result, watch.film if o.film else None)
@@ -264,7 +265,7 @@ def _contender(
 def _how_to_choose(o: TransferOptions, entrant: _Entrant, size: int | None) -> choice.ChoiceOptions:
     return choice.ChoiceOptions(
         *(o.choose_tasks, o.choose_budget, o.lanes, entrant.frozen, o.tuning),
-        *(o.train_scores, o.test_scores, size, o.tasks),
+        *(o.train_scores, o.test_scores, size, o.tasks, o.together),
     )
 
 
