@@ -206,6 +206,7 @@ class Agent(NamedTuple):
     - `unroll`: steps per lane between updates; `learns`: whether `update` changes the state
     - `advantage(state, rollout) -> Â_t` `[T, N]`, in units of reward, where the agent estimates advantages; else None
     - `curriculum`: what chooses its training tasks; None draws them evenly
+    - `pinned`: whether each lane it trains in keeps one task instead, lane i task i mod M
     """
 
     init: Callable[[PRNGKeyArray], AgentState]
@@ -217,6 +218,7 @@ class Agent(NamedTuple):
     learns: bool = False
     advantage: Callable[[AgentState, Rollout], Float[Array, "T N"]] | None = None
     curriculum: Curriculum | None = None
+    pinned: bool = False
 
 
 def _as_it_is(config: Any, steps: int) -> Any:

@@ -160,7 +160,7 @@ class HostLoop:
         k_agent, k_lanes = jr.split(key)
         width = self.n // self.env.halves
         for low in range(0, self.n, width):
-            lanes = self.env.open(tasks, width, low, False)
+            lanes = self.env.open(tasks, width, low, self.agent.pinned)
             self._parts.append(_Part(lanes, width, lanes.reset(_word(k_lanes)), self.agent.memory(width)))
         state = jax.jit(self.agent.init)(k_agent)
         part = self._parts[0]

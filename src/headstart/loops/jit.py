@@ -54,9 +54,9 @@ class Log(NamedTuple):
 
 @partial(jax.jit, static_argnums=(0, 1, 4))
 def start(agent: Agent, env: Env, tasks: PyTree, key: PRNGKeyArray, n: int) -> Carry:
-    """A fresh run of `n` lanes on tasks drawn from the table `[M, ...]`."""
+    """A fresh run of `n` lanes on tasks drawn from the table `[M, ...]`, or pinned to them."""
     k_agent, k_lanes = jr.split(key)
-    state, timestep = lanes.reset(env, tasks, k_lanes, n)
+    state, timestep = lanes.reset(env, tasks, k_lanes, n, agent.pinned)
     tally = Tally(jnp.zeros(n), jnp.zeros(n, jnp.int32))
     course = agent.curriculum.init(jax.tree.leaves(tasks)[0].shape[0], n) if agent.curriculum else ()
     return Carry(agent.init(k_agent), agent.memory(n), state, timestep, tally, jnp.int32(0), course)
@@ -75,7 +75,7 @@ def rollout(
         seen = lanes.privileged(env, carry.lanes)
         memory, action, extras = agent.act(carry.agent, carry.memory, now, k_act)
         row = carry.lanes.row if curriculum else ()
-        state, then = lanes.step(env, tasks, carry.lanes, action, k_env, chances=chances)
+        state, then = lanes.step(env, tasks, carry.lanes, action, k_env, agent.pinned, chances)
         transition = Transition(
             now.obs, now.first, action, then.reward, then.discount, then.first, then.final_obs, seen, extras
         )

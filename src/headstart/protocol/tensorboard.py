@@ -22,8 +22,14 @@ def require() -> None:
 
 
 @contextmanager
-def scalars(run: Path, step: int) -> Generator[Write]:
-    """Events in the run folder's `events`, from `step` on; those a killed run wrote beyond it are taken back."""
+def scalars(run: Path | None, step: int) -> Generator[Write]:
+    """Events in the run folder's `events`, from `step` on; those a killed run wrote beyond it are taken back.
+
+    Without a folder nothing is written.
+    """
+    if run is None:
+        yield lambda *_: None
+        return
     from tensorboardX import SummaryWriter
 
     with SummaryWriter(

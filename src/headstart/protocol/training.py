@@ -8,11 +8,10 @@ result.json. Chunks, tasks and randomness depend on the settings alone, so a run
 where one that was never stopped ends; but for those on foreign simulators, which begin anew (`loops.host`).
 """
 
-import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +32,7 @@ from headstart.protocol import distributed, priors, run_folder, snapshots, tenso
 from headstart.protocol.evaluation import check_seed, contestant, score, unplayed
 from headstart.protocol.interrupts import Interrupts
 from headstart.protocol.level_replay import LevelReplay, choosing
+from headstart.protocol.pinning import pinned
 from headstart.protocol.priors import Prior
 from headstart.protocol.progress import Progress, refuse_non_finite, summarise
 from headstart.results import Curve, Result
@@ -64,6 +64,8 @@ class TrainOptions:
     """which training set of that size"""
     level_replay: LevelReplay = field(default_factory=LevelReplay)
     """prioritised level replay: play again the training tasks that surprise"""
+    pinned: bool = False
+    """pin each lane to a task of the training set, lane i to task i modulo their number; else each episode draws one"""
     processes: distributed.Processes = field(default_factory=distributed.Processes)
     """one learner over several processes, or hosts"""
     lanes_on: Where = "here"
@@ -136,6 +138,7 @@ class _Plan:
             "seed": o.seed,
             "chunks": o.chunks,
             "level_replay": dataclasses.asdict(o.level_replay) if o.level_replay.on else None,
+            "pinned": o.pinned or None,
         }
 
 
@@ -184,6 +187,7 @@ def _plan(options: TrainOptions, config: Any) -> _Plan:
         )
     split = suite.split(options.split, options.tasks, options.task_seed)
     agent = choosing(agent, options.level_replay, suite, split.size)
+    agent = pinned(agent, options.lanes, split.size) if options.pinned else agent
     return _Plan(suite, split, agent, config, options, updates, math.ceil(updates / options.chunks))
 
 
@@ -227,7 +231,7 @@ def _carried_out(plan: _Plan, watch: Callable[[Progress], None]) -> Trained:
         with Interrupts() as interrupts:
             carry, rows = _begin(plan)
             spent = int(carry.update) * plan.steps_per_update
-            with _events(plan, spent) as events:
+            with tensorboard.scalars(options.run if options.tensorboard else None, spent) as events:
                 while (updates_made := int(carry.update)) < plan.updates:
                     if distributed.any_of(interrupts.asked):
                         raise _interrupted(plan, spent)
@@ -272,16 +276,6 @@ def _advance(plan: _Plan, carry: jit.Carry, updates_made: int) -> tuple[jit.Carr
     progress = summarise(log, meter.spent, options.steps)
     refuse_non_finite(progress, carry, options.run)
     return carry, progress
-
-
-@contextlib.contextmanager
-def _events(plan: _Plan, spent: int) -> Generator[tensorboard.Write]:
-    """Where TensorBoard's events go, if they were asked for."""
-    if plan.options.tensorboard and plan.options.run:
-        with tensorboard.scalars(plan.options.run, spent) as write:
-            yield write
-    else:
-        yield lambda *_: None
 
 
 def _block(plan: _Plan, chunk: int) -> Any:

@@ -68,6 +68,8 @@ class TransferOptions:
     """environments of joint training"""
     level_replay: LevelReplay = field(default_factory=LevelReplay)
     """whether joint training plays again what surprises (prioritised level replay)"""
+    pinned: bool = False
+    """whether joint training pins each lane to a task, of which there are then at most as many as lanes"""
     trial: int = 5
     """episodes of one task in a trial, for learners in context"""
     snapshots: int = 4
@@ -294,6 +296,7 @@ def _train(o: TransferOptions, entrant: _Entrant, size: int | None, config: Any,
         seed=o.seed,
         tasks=size,
         level_replay=o.level_replay,
+        pinned=o.pinned,
         run=run,
         resume=(run / "config.json").exists(),
         snapshots=o.snapshots,
