@@ -11,6 +11,7 @@ Deviates from the paper: the weight falls along a line instead of being found by
 other tasks than the student's, so that the weight should be small or fall early.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from headstart.agents._backtracking import backtracking
 from headstart.agents._policy_gradient import Aids
 from headstart.agents.ppo import PPOConfig, PPOState, ppo
 from headstart.agents.rainbow import RainbowConfig, RainbowState, rainbow
@@ -56,9 +58,9 @@ def fine_tuned(spec: Spec, config: Any, aids: Aids) -> Agent:
     """
     match config:
         case PPOConfig():
-            agent = ppo(spec, config, aids)
+            agent = ppo(spec, replace(config, backtracking=False), aids)
         case RainbowConfig() if not aids.kickstart and not aids.warm_up_steps:
-            agent = rainbow(spec, config)
+            agent = rainbow(spec, replace(config, backtracking=False))
         case _:
             wanted = (
                 "kickstarting" if aids.kickstart else "a warm-up" if aids.warm_up_steps else "fresh heads"
@@ -69,7 +71,8 @@ def fine_tuned(spec: Spec, config: Any, aids: Aids) -> Agent:
             )
     if aids.fresh_heads:
         agent = agent._replace(adopt=_with_fresh_heads(agent))
-    return _kickstarted(agent) if aids.kickstart else agent
+    agent = _kickstarted(agent) if aids.kickstart else agent
+    return backtracking(agent, spec) if config.backtracking else agent
 
 
 def _with_fresh_heads(agent: Agent) -> Any:

@@ -27,6 +27,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from headstart.agents import _policy_gradient as pg
+from headstart.agents._backtracking import backtracking
 from headstart.errors import UsageError
 from headstart.nets.actor_critic import ActorCritic, NetworkConfig
 from headstart.ops.normalise import Moments, standardise
@@ -65,6 +66,8 @@ class PPOConfig:
     """c_h: weight of the policy's entropy, in nats"""
     standardise_values: bool = False
     """whether the critic learns returns standardised by running moments"""
+    backtracking: bool = False
+    """whether going back is free: it learns from new records of an episode's return alone (`_backtracking`)"""
 
     def __post_init__(self) -> None:
         for name in ("unroll", "epochs", "minibatches"):
@@ -148,7 +151,8 @@ def ppo(spec: Spec, config: PPOConfig, aids: pg.Aids = pg.Aids()) -> Agent:  # n
         return pg.advantages(state.network, rollout, state.moments, config.gamma, config.lam).advantage
 
     memory = pg.memory(spec, config.network)
-    return Agent(init, memory, act, update, adopt, config.unroll, learns=True, advantage=advantage)
+    agent = Agent(init, memory, act, update, adopt, config.unroll, learns=True, advantage=advantage)
+    return backtracking(agent, spec) if config.backtracking else agent
 
 
 def _rates(config: PPOConfig, aids: pg.Aids, steps: Int[Array, ""], count: Int[Array, ""]) -> Rates:

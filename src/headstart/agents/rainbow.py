@@ -33,6 +33,7 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from headstart.agents._backtracking import backtracking
 from headstart.errors import UsageError
 from headstart.nets.q_network import Noises, QNetwork, QNetworkConfig
 from headstart.ops import replay as ring
@@ -99,6 +100,8 @@ class RainbowConfig:
     """steps a lane between updates, then made all at once"""
     ahead: int = 8
     """most batches that are drawn, and whose targets are computed, at once; 1 is as published"""
+    backtracking: bool = False
+    """whether going back is free: it learns from new records of an episode's return alone (`_backtracking`)"""
 
     def __post_init__(self) -> None:
         whole = ("n_step", "batch", "steps_per_update", "target_updates", "frames", "unroll", "ahead")
@@ -148,7 +151,7 @@ def rainbow(spec: Spec, config: RainbowConfig) -> Agent:
     """Rainbow for any observation and one choice a step.
 
     Raises:
-      UsageError: for other action spaces.
+      UsageError: for other action spaces, or trials where backtracking is free.
     """
     if not isinstance(spec.action, Discrete):
         raise UsageError("rainbow chooses one of several actions and cannot play a suite with other actions.")
@@ -195,7 +198,8 @@ def rainbow(spec: Spec, config: RainbowConfig) -> Agent:
         )  # what was learned is played, not drowned out
         return fresh._replace(online=trained.online, target=target, steps=annealed)
 
-    return Agent(init, memory, act, update, adopt, unroll=config.unroll, learns=True)
+    agent = Agent(init, memory, act, update, adopt, unroll=config.unroll, learns=True)
+    return backtracking(agent, spec) if config.backtracking else agent
 
 
 def _update(

@@ -25,7 +25,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from headstart import results, suites
+from headstart import agents, results, suites
 from headstart.budget import Budget, Meter
 from headstart.errors import BudgetSpentError, StoppedError, UsageError
 from headstart.loops import either, jit
@@ -133,11 +133,15 @@ def _kept(plan: Plan, run: Run, film: bool) -> Result | None:
     (kept,) = results.load_all(path)
     if "raised" in kept.facts:
         return None
-    wanted = unplayed(plan, run, "")
+    wanted, settings = unplayed(plan, run, ""), agents.entry(plan.contender.agent).config
+    config = (
+        results.plain(dataclasses.asdict(settings)) | kept.config
+    )  # early ones lack what was not there to set
+    found = dataclasses.replace(kept, config=config)
     differing = [
         what
         for what in ("suite", "fingerprint", "config", "budget")
-        if getattr(kept, what) != getattr(wanted, what)
+        if getattr(found, what) != getattr(wanted, what)
     ]
     if kept.facts.get("lanes", plan.options.lanes) != plan.options.lanes:  # early ones do not name them
         differing.append("number of lanes")
