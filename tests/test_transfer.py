@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from headstart import cli, results
 from headstart.agents.ppo import PPOConfig
 from headstart.errors import RunError, UsageError
 from headstart.nets.actor_critic import NetworkConfig
-from headstart.protocol import adaptation, training, transfer
+from headstart.protocol import adaptation, choice, training, transfer
 from headstart.protocol.transfer import TransferOptions
 from headstart.results import Result
 
@@ -119,16 +120,32 @@ def test_a_joint_training_that_diverges_fails_its_own_runs_alone(
     said = capsys.readouterr()
     assert stopped.value.code == 1
     assert said.err.startswith(
-        "headstart: 2 of 4 runs failed (joint training failed: training stopped at step 32"
+        "headstart: 2 of 4 runs failed (joint training left no prior: training stopped at "
     )
     assert said.err.endswith("; the others are whole, and the same call tries these again.\n")
-    found = [results.from_json(one) for one in json.loads(said.out)]
+    found = [results.from_json(one, "here") for one in json.loads(said.out)]
     assert [(r.agent, bool(r.scores)) for r in found] == [
         ("ppo-joint", False), ("ppo-joint", False), ("random", True), ("random", True)
     ]  # fmt: skip
     assert "became infinite or not a number" in found[0].facts["failed"]
     kept = results.load_all(tmp_path / "runs" / "ppo-joint-fresh-heads")
     assert [r.facts["failed"] for r in kept] == [r.facts["failed"] for r in found[:2]]
+
+
+def test_an_error_in_the_choice_fails_its_contender_alone(
+    played: tuple[Path, list[Result]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, found = played
+    shutil.copytree(run / "priors", tmp_path / "priors")
+    died = dataclasses.replace(
+        found[4], scores=[], facts={"task": "task-0", "failed": "it died.", "raised": "…"}
+    )
+    monkeypatch.setattr(choice, "adapt", lambda *_: [died])
+    wanted = options(tmp_path, agents=("ppo-joint", "random"), seeds=1, tasks=1)
+    joint, random = transfer.transfer(wanted, configs=CONFIGS)
+    said = "adapting the prior of step 128 to task-0 (valid) failed (it died)."
+    assert joint.facts["failed"] == f"joint training left no prior: {said}"
+    assert random.scores
 
 
 def test_an_interrupted_joint_training_stops_everything(

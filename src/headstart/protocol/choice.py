@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headstart import results
+from headstart.errors import RunError
 from headstart.protocol.adaptation import adapt
 from headstart.protocol.contenders import AdaptOptions, Contender
 from headstart.protocol.priors import Prior
@@ -99,7 +100,11 @@ def choose(
 def _scores(
     suite: Suite, candidates: list[Prior], split: Split, o: ChoiceOptions, place: Place
 ) -> list[float]:
-    """Each prior's mean score of adapting to the tasks of a split; minus infinity where every run failed."""
+    """Each prior's mean score of adapting to the tasks of a split; minus infinity where every run failed.
+
+    Raises:
+      RunError: if an error ended a run, since a choice among scores that lack some would be another.
+    """
     kind = "frozen" if o.frozen else "tuned"
     folder = (
         place.run / "choice" / place.training / (kind if split.role == "valid" else f"{kind}-{split.role}")
@@ -109,7 +114,13 @@ def _scores(
     found: list[float] = []
     for prior in candidates:
         who = Contender(str(prior.steps), prior.agent, prior.config, prior, o.frozen)
-        played = [score for result in adapt(suite, who, how, split) for score in result.scores]
+        runs = adapt(suite, who, how, split)
+        if broken := [result for result in runs if "raised" in result.facts]:
+            raise RunError(
+                f"adapting the prior of step {prior.steps} to {broken[0].facts['task']} ({split.role}) failed "
+                f"({broken[0].facts['failed'].rstrip('.')})."
+            )
+        played = [score for result in runs for score in result.scores]
         found.append(float(np.mean(played)) if played else -math.inf)
     return found
 

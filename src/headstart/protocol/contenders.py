@@ -113,7 +113,11 @@ class Plan(NamedTuple):
     def tuning(self) -> dict[str, Any]:
         """The aids this contender uses, as a result tells them."""
         found = self.options.tuning.facts if self.contender.tuned else {}
-        return found if self.tried else {k: v for k, v in found.items() if k not in ("tries", "try_share")}
+        return (
+            found
+            if self.tried or self.contender.failed
+            else {k: v for k, v in found.items() if k not in ("tries", "try_share")}
+        )
 
     def filmed(self, run: Run) -> bool:
         """Whether this run is to be filmed."""

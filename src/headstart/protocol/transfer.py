@@ -260,7 +260,7 @@ def _contender(
     except (UsageError, StoppedError):
         raise
     except Exception as error:
-        return replace(who, notes=why(error, "joint training failed: "), failed=True)
+        return replace(who, notes=why(error, "joint training left no prior: "), failed=True)
     return replace(who, prior=ranked[0], others=tuple(ranked[1:]), notes=notes)
 
 
