@@ -109,6 +109,72 @@ def test_a_bomb_that_lies_about_its_size_is_stopped(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def many(count: int) -> bytes:
+    """An archive of many empty files, its directory written by hand: as small as they can be."""
+    entry = (
+        struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 20, 3, 20, 0, 0, 0, 0, 33, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
+        + b"a"
+    )
+    return entry * count
+
+
+def ended(directory: bytes, count: int, size: int | None = None, zip64: bool = False) -> bytes:
+    """A directory with the records that follow it, which may lie about it."""
+    size = len(directory) if size is None else size
+    if not zip64:
+        return directory + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, size, 0, 0)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, 0)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(directory), 1)
+    most = (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
+    return directory + record + locator + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *most, 0)
+
+
+@pytest.mark.parametrize("claimed", [60_000, 3, 0])
+@pytest.mark.parametrize("zip64", [False, True])
+def test_a_directory_without_end_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, claimed: int, zip64: bool
+) -> None:
+    """`zipfile` takes what the directory holds, whatever the record says of it."""
+    data = ended(many(60_000), claimed, zip64=zip64)
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        assert len(file.infolist()) == 60_000
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(UsageError, match="60000 entries, at most 2000 are allowed"):
+        archive.check(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ended(many(3), 3) + b"more",
+        ended(many(3), 3, 1 << 20),
+        ended(many(3), 3, 1 << 20, zip64=True),
+        ended(many(3), 3)[:-1],
+        ended(many(60_000), 60_000) + b"PK\5\6",
+        ended(many(60_000), 60_000, zip64=True).replace(b"PK\6\6", b"PK\6\5"),
+    ],
+)
+def test_records_that_can_be_read_in_two_ways_are_refused(data: bytes) -> None:
+    with pytest.raises(UsageError, match="no readable ZIP"):
+        archive.check(data)
+
+
+def test_an_archive_with_a_comment_or_long_records_is_taken(tmp_path: Path) -> None:
+    buffer = io.BytesIO(zipped(("agent.py", b"x")))
+    with zipfile.ZipFile(buffer, "a") as file:
+        file.comment = b"by hand"
+    archive.check(buffer.getvalue())
+    plain = zipped(("agent.py", b"x"))
+    end = plain.rfind(b"PK\5\6")
+    size, start = struct.unpack_from("<2L", plain, end + 12)
+    long = plain[:start] + ended(plain[start:end], 2, zip64=True)
+    record = long.rfind(b"PK\6\6")
+    long = long[: record + 48] + struct.pack("<Q", start) + long[record + 56 :]
+    assert size == end - start
+    archive.unpack(long, tmp_path / "out")
+    assert (tmp_path / "out" / "agent.py").read_bytes() == b"x"
+
+
 def test_bytes_gone_wrong_never_do_more_than_refuse(tmp_path: Path) -> None:
     good = zipped(("agent.py", b"print(1)\n" * 50))
     for seed in range(300):
@@ -206,6 +272,15 @@ def test_a_contest_that_is_none_is_refused(tmp_path: Path, line: str, word: str)
     path = tmp_path / "cup.toml"
     path.write_text("\n".join(lines.values()) + '\n[public]\nlevels = ["one"]\n')
     with pytest.raises(UsageError, match=word):
+        contests.read(path)
+
+
+def test_a_level_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "a.txt").write_bytes(b"\xff\xfe#")
+    path = tmp_path / "cup.toml"
+    path.write_text('title = "T"\nsuite = "platformer-v0"\nbudget = 10\n[public]\nfolder = "hidden"\n')
+    with pytest.raises(UsageError, match=r"a\.txt cannot be read"):
         contests.read(path)
 
 

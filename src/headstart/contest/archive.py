@@ -10,6 +10,7 @@ import errno
 import io
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _OURS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 """failures to write that are no archive's fault"""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_END = struct.Struct(
+    "<12xL4xH"
+)  # bytes of the directory and of the comment, in the record that ends an archive
+_END64 = struct.Struct("<40xQ8x")  # bytes of the directory, in ZIP64's record
 _SLACK = 1 << 20  # bytes that may come out of a small archive, however well it packs
 
 
@@ -45,6 +50,11 @@ class Limits:
     """characters of an entry's name"""
     depth: int = 12
     """folders within folders"""
+
+    @classmethod
+    def of(cls, packed: int) -> "Limits":
+        """Limits of archives of so many bytes, whose files may be four times as many."""
+        return cls(packed=packed, unpacked=4 * packed)
 
 
 def _size(count: int) -> str:
@@ -107,10 +117,7 @@ def _entries(archive: zipfile.ZipFile, limits: Limits) -> list[tuple[zipfile.Zip
     """All entries, each with the path it may be written to; nothing has been unpacked yet."""
     found: list[tuple[zipfile.ZipInfo, PurePosixPath]] = []
     seen: set[str] = set()
-    entries = archive.infolist()
-    if len(entries) > limits.files:
-        raise UsageError(f"the archive has {len(entries)} entries, at most {limits.files} are allowed.")
-    for entry in entries:
+    for entry in archive.infolist():
         path = _safe_name(entry.filename, limits)
         shown = ascii(entry.filename[:60])
         kind = stat.S_IFMT(entry.external_attr >> 16)
@@ -150,6 +157,46 @@ def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left:
     return left
 
 
+def _directory(data: bytes) -> bytes:
+    """The directory of an archive, as `zipfile` will find it by the records at the archive's end.
+
+    Records that another reader might understand in another way are refused: bytes after the last, or a ZIP64 record that is
+    not where it should be.
+
+    Raises:
+      BadZipFile: if there is no directory.
+    """
+    end = data.rfind(b"PK\5\6")
+    if end < 0 or len(data) < end + _END.size:
+        raise zipfile.BadZipFile
+    size, comment = _END.unpack_from(data, end)
+    if len(data) != end + _END.size + comment:
+        raise zipfile.BadZipFile
+    if end >= 20 and data[end - 20 :].startswith(b"PK\6\7"):
+        end -= 20 + _END64.size
+        if end < 0 or not data[end:].startswith(b"PK\6\6"):
+            raise zipfile.BadZipFile
+        (size,) = _END64.unpack_from(data, end)
+    if size > end:
+        raise zipfile.BadZipFile
+    return data[end - size : end]
+
+
+def _opened(data: bytes, limits: Limits) -> zipfile.ZipFile:
+    """An archive whose directory is not too long: `zipfile` makes an object of each entry before it can be asked how many.
+
+    Raises:
+      UsageError: if the archive is too large, or has too many entries.
+      BadZipFile: if it is none.
+    """
+    if len(data) > limits.packed:
+        raise UsageError(f"the archive has {_size(len(data))}, at most {_size(limits.packed)} are allowed.")
+    count = _directory(data).count(b"PK\1\2")  # what every entry begins with
+    if count > limits.files:
+        raise UsageError(f"the archive has {count} entries, at most {limits.files} are allowed.")
+    return zipfile.ZipFile(io.BytesIO(data))
+
+
 def unpack(data: bytes, folder: Path, limits: Limits | None = None) -> None:
     """Unpack a stranger's archive into `folder`, which must not exist; after a refusal it does not exist either.
 
@@ -158,11 +205,9 @@ def unpack(data: bytes, folder: Path, limits: Limits | None = None) -> None:
       OSError: if this machine cannot hold it, whatever it is.
     """
     limits = limits or Limits()
-    if len(data) > limits.packed:
-        raise UsageError(f"the archive has {_size(len(data))}, at most {_size(limits.packed)} are allowed.")
     folder.mkdir(parents=True)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with _opened(data, limits) as archive:
             left = _allowed(len(data), limits)
             for entry, path in _entries(archive, limits):
                 if entry.is_dir():
@@ -190,10 +235,8 @@ def unpack(data: bytes, folder: Path, limits: Limits | None = None) -> None:
 def check(data: bytes, limits: Limits | None = None) -> None:
     """Refuse what `unpack` would refuse by its names and claims, without writing anything."""
     limits = limits or Limits()
-    if len(data) > limits.packed:
-        raise UsageError(f"the archive has {_size(len(data))}, at most {_size(limits.packed)} are allowed.")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with _opened(data, limits) as archive:
             claimed = sum(entry.file_size for entry, _ in _entries(archive, limits))
     except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, UsageError):

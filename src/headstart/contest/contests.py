@@ -155,10 +155,16 @@ def _folder(path: Path, where: str) -> tuple[Level, ...]:
     files = sorted(path.glob("*.txt"))
     if not files:
         raise _wrong(where, f"there are no level files (*.txt) in {path}")
-    large = [file.name for file in files if file.stat().st_size > _LEVEL_BYTES]
-    if large:
-        raise _wrong(where, f"{large[0]} is larger than a level can be")
-    return tuple(Level(file.stem, file.read_text()) for file in files)
+    return tuple(Level(file.stem, _level(file, where)) for file in files)
+
+
+def _level(file: Path, where: str) -> str:
+    try:
+        if file.stat().st_size > _LEVEL_BYTES:
+            raise _wrong(where, f"{file.name} is larger than a level can be")
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(where, f"the level file {file} cannot be read: {error}") from None
 
 
 def _levels(data: Mapping[str, Any], board: str, beside: Path, where: str) -> tuple[Level, ...]:
@@ -253,6 +259,23 @@ def read(path: Path) -> Contest:
     return from_data(path.stem, data, path.parent, str(path))
 
 
+def check_playable(contest: Contest, where: str) -> None:
+    """Set up every level of a contest as an evaluation does, so that no submission fails for what its organiser wrote.
+
+    Raises:
+      UsageError: for the first that cannot be played.
+    """
+    from headstart.contest.environment import Game  # loads JAX, which nobody else here needs
+
+    for board in BOARDS:
+        for level in contest.levels(board):
+            try:
+                Game(contest.suite, level.content, 0, 1)
+            except UsageError as error:
+                why = str(error).rstrip(".")
+                raise _wrong(where, f"{level.label} of [{board}] cannot be played, since {why}") from None
+
+
 def settings(contest: Contest) -> dict[str, Any]:
     """What the database keeps of a contest beside its levels, state and version: plain JSON values."""
     names = ["title", "suite", "budget", "wall_clock", "about", "opens", "closes", "tries_a_day", "counts"]
@@ -270,4 +293,15 @@ def check_state(state: str) -> str:
     return state
 
 
-__all__ = ["BOARDS", "Board", "Contest", "Level", "Reference", "check_state", "from_data", "read", "settings"]
+__all__ = [
+    "BOARDS",
+    "Board",
+    "Contest",
+    "Level",
+    "Reference",
+    "check_playable",
+    "check_state",
+    "from_data",
+    "read",
+    "settings",
+]
