@@ -1,6 +1,7 @@
 """The JSON API as programs use it: who may do what, limits, the whole way of a submission, and what the document says."""
 
 import csv
+import inspect
 import io
 import json
 import re
@@ -296,6 +297,43 @@ def test_the_document_describes_the_routes_and_nothing_else(site: Site) -> None:
     assert described == {(o.method, o.path) for o in OPERATIONS}
     used = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
     assert used == set(document["components"]["schemas"])
+
+
+def test_the_document_names_what_goes_in_the_query(site: Site) -> None:
+    paths = site.ask("", "GET", "/openapi.json").json()["paths"]
+    for o in OPERATIONS:
+        asked = set(re.findall(r'query_params\.get\("(\w+)"', inspect.getsource(o.handler)))
+        asked |= {"lease"} if "_lease(" in inspect.getsource(o.handler) else set()
+        told = {p["name"]: p for p in paths[o.path][o.method.lower()]["parameters"] if p["in"] == "query"}
+        assert set(told) == asked, o.path
+        assert all(p["required"] == (name == "lease") for name, p in told.items())
+    assert {
+        name for path in paths.values() for op in path.values() for name in map(_named, op["parameters"])
+    } > {
+        "name",
+        "key",
+        "lease",
+    }
+
+
+def _named(parameter: dict[str, Any]) -> str:
+    return parameter["name"]
+
+
+def test_a_submission_sent_again_is_answered_with_the_first(site: Site) -> None:
+    path = "/contests/cup/submissions?name=agent&key=one"
+    first, again = (site.ask("Ada", "POST", path, content=zipped()) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    for key in ("x" * 65, "a%00", "a%20b"):
+        answer = site.ask("Ada", "POST", f"/contests/cup/submissions?key={key}", content=zipped())
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad-field")
+
+
+def test_how_large_an_archive_may_be_is_told(site: Site) -> None:
+    assert site.ask("", "GET", "/contests/cup").json()["upload"] == 5000
+    site.send("Ada")
+    assert site.ask("hand", "POST", "/worker/lease", json={}).json()["upload"] == 5000
 
 
 def fits(value: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> bool:

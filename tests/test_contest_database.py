@@ -131,7 +131,8 @@ def test_a_token_is_known_by_its_digest_only(store: Store, clock: Clock, tmp_pat
 
 def test_who_is_disabled_or_revoked_is_out(store: Store) -> None:
     ada = store.users.add("Ada")
-    token, session = store.users.new_token(ada), store.users.open_session(ada)
+    token = store.users.new_token(ada)
+    session = store.users.open_session(ada, token)
     assert store.users.by_session(session) == ada
     store.users.disable("Ada")
     assert store.users.by_token(token) is None
@@ -146,6 +147,18 @@ def test_who_is_disabled_or_revoked_is_out(store: Store) -> None:
 def test_a_name_that_is_none_is_refused(store: Store, name: str) -> None:
     with pytest.raises(UsageError, match="no user's name"):
         store.users.add(name)
+
+
+def test_a_session_ends_with_the_token_that_opened_it(store: Store, clock: Clock) -> None:
+    ada = store.users.add("Ada")
+    short, long = (store.users.open_session(ada, store.users.new_token(ada, days)) for days in (2, None))
+    clock.now += 2 * 86_400 - 1
+    assert store.users.by_session(short) == ada
+    clock.now += 1
+    assert store.users.by_session(short) is None
+    assert store.users.by_session(long) == ada
+    clock.now += 12 * 86_400
+    assert store.users.by_session(long) is None
 
 
 # the queue
@@ -240,6 +253,38 @@ def test_tries_are_limited_a_day_and_numbered(store: Store, clock: Clock) -> Non
     assert store.submit(cup, ada, "a", zipped()).number == 3
 
 
+def test_what_is_sent_twice_under_one_key_is_one_submission(store: Store) -> None:
+    cup, ada = contest(slug="small", tries_a_day=1), store.users.add("Ada")
+    store.add_contest(cup)
+    first = store.submit(cup, ada, "agent", zipped(), "k1")
+    store.set_state("small", "closed")
+    assert store.submit(cup, ada, "agent", zipped(), "k1") == first, "neither limits nor dates are against it"
+    with pytest.raises(UsageError, match="sent something else"):
+        store.submit(cup, ada, "agent", zipped(("more", b"")), "k1")
+    store.set_state("small", "open")
+    with pytest.raises(UsageError, match="1 submissions a day are allowed"):
+        store.submit(cup, ada, "agent", zipped(), "k2")
+    assert store.submit(cup, store.users.add("Bo"), "agent", zipped(), "k1").author == "Bo"
+    assert store.submit(store.contest("cup"), ada, "agent", zipped(), "k1").contest == "cup"
+    assert len(list((store.database.folder / "submissions").iterdir())) == 3
+    assert store.queue.waiting()["waiting"] == 12
+
+
+def test_a_data_folder_of_before_is_brought_up_to_date(store: Store, url: str, tmp_path: Path) -> None:
+    cup, ada = store.contest("cup"), store.users.add("Ada")
+    old = store.submit(cup, ada, "old", zipped())
+    with store.database.write() as c:
+        c.exec_driver_sql("drop index submissions_key")
+        c.exec_driver_sql('alter table submissions drop column "key"')
+    for _ in range(2):
+        again = Store(tmp_path / "data", url)
+        assert again.submission(old.id) == old
+        sent = again.submit(cup, ada, "new", zipped(), "k")
+        assert again.submit(cup, ada, "new", zipped(), "k") == sent
+        again.close()
+    assert [one.name for one in store.submissions("cup")] == ["new", "old"]
+
+
 def test_a_closed_contest_takes_nothing(store: Store) -> None:
     store.set_state("cup", "closed")
     with pytest.raises(UsageError, match="takes no submissions now"):
@@ -256,6 +301,62 @@ def test_the_final_is_played_once(store: Store) -> None:
     with store.database.read() as c:
         rows = c.exec_driver_sql("select board, score from standings order by board").all()
     assert [tuple(row) for row in rows] == [("final", 8.0), ("public", 1.0)]
+
+
+def standings(store: Store) -> dict[str, float]:
+    with store.database.read() as c:
+        return {row.board: row.score for row in c.exec_driver_sql("select board, score from standings")}
+
+
+def test_each_board_is_run_again_for_itself(store: Store) -> None:
+    sent = store.submit(store.contest("cup"), store.users.add("Ada"), "agent", zipped())
+    drain(store, lambda _: 1.0)
+    store.start_final("cup", [sent.id])
+    drain(store, lambda _: 8.0)
+    store.rerun(sent.id)
+    assert (store.submission(sent.id).state, standings(store)) == ("queued", {"final": 8.0})
+    assert drain(store, lambda _: 2.0) == 4
+    store.rerun(sent.id, "final")
+    assert (store.submission(sent.id).state, standings(store)) == ("scored", {"public": 2.0})
+    assert drain(store, lambda _: 9.0) == 2
+    assert standings(store) == {"public": 2.0, "final": 9.0}
+
+
+def test_a_final_that_failed_can_be_played_again(store: Store) -> None:
+    sent = store.submit(store.contest("cup"), store.users.add("Ada"), "agent", zipped())
+    with pytest.raises(UsageError, match=r"is queued; .*scored"):
+        store.rerun(sent.id, "final")
+    drain(store, lambda _: 1.0)
+    store.start_final("cup", [sent.id])
+    lease = store.queue.lease("w")
+    assert lease is not None
+    store.queue.finish(lease.job, lease.lease, outcome(0.0, "memory"))
+    assert store.start_final("cup", [sent.id]) == 0
+    assert drain(store, lambda _: 1.0) == 0
+    store.rerun(sent.id, "final")
+    assert drain(store, lambda _: 5.0) == 2
+    assert standings(store) == {"public": 1.0, "final": 5.0}
+
+
+def test_a_contest_without_a_final_has_none_to_run_again(store: Store) -> None:
+    store.add_contest(contest(slug="plain", final=()))
+    sent = store.submit(store.contest("plain"), store.users.add("Ada"), "agent", zipped())
+    drain(store, lambda _: 1.0)
+    with pytest.raises(UsageError, match="plain has no levels for a final board"):
+        store.rerun(sent.id, "final")
+
+
+def test_films_go_with_what_they_show(store: Store) -> None:
+    sent = store.submit(store.contest("cup"), store.users.add("Ada"), "agent", zipped())
+    folder = store.database.folder / "films"
+    lease = store.queue.lease("w")
+    assert lease is not None
+    for body in (b"GIF89a", b"GIF89a again"):
+        assert store.queue.keep_film(lease.job, lease.lease, "best", "gif", body)
+    assert store.queue.keep_film(lease.job, lease.lease, "best", "mp4", b"film")
+    assert [path.read_bytes() for path in folder.iterdir()] == [b"film"]
+    store.rerun(sent.id)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_film_is_kept_for_its_holder_only(store: Store) -> None:

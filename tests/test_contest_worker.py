@@ -9,11 +9,13 @@ import httpx
 import pytest
 
 from headstart.contest import archive, queue
+from headstart.contest.archive import Limits
 from headstart.contest.contests import Contest, Level
 from headstart.contest.evaluation import Episode, Job, Verdict
 from headstart.contest.remote import Remote
 from headstart.contest.server import LocalWorkers, make_app
 from headstart.contest.store import Store
+from headstart.contest.web import ServerConfig
 from headstart.contest.worker import EvaluatorError, work, work_once
 from headstart.errors import RunError, UsageError
 
@@ -117,6 +119,18 @@ def test_an_archive_that_unpacks_badly_is_a_verdict(store: Store, remote: Remote
     assert work_once(remote, lambda *_: pytest.fail("it must not be played"), "none")
     ended = store.submission(key)
     assert (ended.state, ended.reason) == ("failed", "refused: the archive is no readable ZIP file.")
+
+
+def test_an_archive_may_be_as_large_as_the_server_says(
+    store: Store, wire: Wire, remote: Remote, tmp_path: Path
+) -> None:
+    key = sent(store, tmp_path)
+    for upload, state in ((100, "failed"), (1000, "scored")):
+        wire.app = make_app(store, ServerConfig(Limits.of(upload)))
+        assert work_once(remote, lambda folder, job, out, beat: verdict(out), "none")
+        assert store.submission(key).state == state
+        store.rerun(key)
+    assert Limits.of(128 << 20) == Limits(packed=128 << 20, unpacked=512 << 20)
 
 
 def broken(*_: object) -> Verdict:

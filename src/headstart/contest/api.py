@@ -4,6 +4,7 @@ Only a token in the Authorization header opens anything here, never a cookie, so
 """
 
 import math
+import re
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
@@ -19,12 +20,13 @@ from headstart.contest.openapi import Operation, document
 from headstart.contest.queue import Outcome
 from headstart.contest.store import Submission
 from headstart.contest.users import User
-from headstart.contest.web import RefusedError, bearer, body, json_body, json_refusal, site_of
+from headstart.contest.web import RefusedError, Site, bearer, body, json_body, json_refusal, site_of
 from headstart.errors import UsageError
 
 FILM_KINDS = {"gif": b"GIF8", "mp4": b"\0\0\0", "webm": b"\x1aE\xdf\xa3"}
 """films by their ending, and how each begins"""
 _JSON, _ZIP = "application/json", "application/zip"
+_KEY = re.compile(r"[\w-]{0,64}", re.ASCII)
 _NEVER = {"cancelled", "disqualified"}
 
 
@@ -35,7 +37,7 @@ def _user(request: Request) -> User:
     return user
 
 
-def _public(contest: Contest, now: float) -> dict[str, Any]:
+def _public(site: Site, contest: Contest) -> dict[str, Any]:
     names = (
         "slug",
         "title",
@@ -50,7 +52,8 @@ def _public(contest: Contest, now: float) -> dict[str, Any]:
     )
     found = {name: getattr(contest, name) for name in names}
     labels = [level.label for level in contest.public]
-    return found | {"seeds": list(contest.seeds), "open": contest.is_open(now), "levels": labels}
+    found |= {"seeds": list(contest.seeds), "open": contest.is_open(site.store.database.clock())}
+    return found | {"levels": labels, "upload": site.config.limits.packed}
 
 
 def may_see(user: User | None, one: Submission) -> bool:
@@ -60,15 +63,15 @@ def may_see(user: User | None, one: Submission) -> bool:
 
 def list_contests(request: Request, _: bytes) -> Response:
     """All contests."""
-    store = site_of(request).store
-    now = store.database.clock()
-    return JSONResponse({"contests": [_public(store.contest(slug), now) for slug in store.contests()]})
+    site = site_of(request)
+    every = [_public(site, site.store.contest(slug)) for slug in site.store.contests()]
+    return JSONResponse({"contests": every})
 
 
 def show_contest(request: Request, _: bytes) -> Response:
     """One contest."""
-    store = site_of(request).store
-    return JSONResponse(_public(store.contest(request.path_params["slug"]), store.database.clock()))
+    site = site_of(request)
+    return JSONResponse(_public(site, site.store.contest(request.path_params["slug"])))
 
 
 def standing_for(request: Request, user: User | None, which: str) -> board.Standing:
@@ -99,8 +102,8 @@ def export_board(request: Request, _: bytes) -> Response:
     return Response(text, media_type="text/csv", headers={"content-disposition": name})
 
 
-def take_in(request: Request, user: User, slug: str, name: str, data: bytes) -> Submission:
-    """Check an archive and queue it.
+def take_in(request: Request, user: User, slug: str, name: str, data: bytes, key: str = "") -> Submission:
+    """Check an archive and queue it; `key` as in `Store.submit`.
 
     Raises:
       RefusedError: if uploads come too fast.
@@ -111,15 +114,18 @@ def take_in(request: Request, user: User, slug: str, name: str, data: bytes) -> 
     if not site.sent.allow(str(user.id)):
         raise RefusedError(429, "too-many-uploads", "uploads come too fast; wait a minute.")
     archive.check(data, site.config.limits)
-    return site.store.submit(contest, user, name, data)
+    return site.store.submit(contest, user, name, data, key)
 
 
 def send_submission(request: Request, data: bytes) -> Response:
-    """Send an agent in: a ZIP archive; its name in the query as ?name=…"""
-    user = _user(request)
+    """Send an agent in: a ZIP archive; sent again under the same key, it is one submission."""
+    user, key = _user(request), request.query_params.get("key", "")
     if user.role == "worker":
         raise RefusedError(403, "not-yours", "a worker's token sends nothing in.")
-    one = take_in(request, user, request.path_params["slug"], request.query_params.get("name", ""), data)
+    if not _KEY.fullmatch(key):
+        raise RefusedError(400, "bad-field", "a key is at most 64 letters, digits, - and _.")
+    name = request.query_params.get("name", "")
+    one = take_in(request, user, request.path_params["slug"], name, data, key)
     return JSONResponse(_about(request, one), 201, headers={"location": f"/api/v1/submissions/{one.id}"})
 
 
@@ -224,8 +230,11 @@ def _job(request: Request) -> int:
 
 def lease_job(request: Request, data: bytes) -> Response:
     """Take the oldest job that waits; 204 if there is none."""
-    lease = site_of(request).store.queue.lease(_string(json_body(data), "worker", 60))
-    return Response(status_code=204) if lease is None else JSONResponse(lease._asdict())
+    site = site_of(request)
+    lease = site.store.queue.lease(_string(json_body(data), "worker", 60))
+    if lease is None:
+        return Response(status_code=204)
+    return JSONResponse(lease._asdict() | {"upload": site.config.limits.packed})
 
 
 def beat_job(request: Request, data: bytes) -> Response:
@@ -236,7 +245,7 @@ def beat_job(request: Request, data: bytes) -> Response:
 
 
 def fetch_job_archive(request: Request, _: bytes) -> Response:
-    """The archive of a job that is held: ?lease=…"""
+    """The archive of a job that is held."""
     store = site_of(request).store
     submission = store.queue.owner(_job(request), request.query_params.get("lease", ""))
     if submission is None:
@@ -245,7 +254,7 @@ def fetch_job_archive(request: Request, _: bytes) -> Response:
 
 
 def send_film(request: Request, data: bytes) -> Response:
-    """A film of a job that is held: ?lease=…"""
+    """A film of a job that is held."""
     name, _, kind = request.path_params["name"].rpartition(".")
     if kind not in FILM_KINDS or not data.startswith(FILM_KINDS[kind]) or not name.isascii():
         raise RefusedError(
@@ -306,6 +315,7 @@ def _operations() -> tuple[Operation, ...]:
         line(
             *("POST", cup + "/submissions", send_submission),
             role="user",
+            query=("name?", "key?"),
             takes=_ZIP,
             answer="Submission",
             status=201,
@@ -316,9 +326,12 @@ def _operations() -> tuple[Operation, ...]:
         line("GET", one + "/archive", fetch_archive, role="user", gives=_ZIP),
         line("GET", one + "/jobs/{job}/log", fetch_log, role="user", gives="text/plain"),
         line("POST", "/worker/lease", lease_job, **by, takes=_JSON, body="Worker", answer="Lease"),
-        line("GET", job + "/archive", fetch_job_archive, **by, gives=_ZIP),
+        line("GET", job + "/archive", fetch_job_archive, **by, query=("lease",), gives=_ZIP),
         line("POST", job + "/heartbeat", beat_job, **by, takes=_JSON, body="Heartbeat", answer="Held"),
-        line("PUT", job + "/films/{name}", send_film, **by, takes="video/*", answer="Held", limit=-2),
+        line(
+            *("PUT", job + "/films/{name}", send_film),
+            **by | {"query": ("lease",), "takes": "video/*", "answer": "Held", "limit": -2},
+        ),
         line(
             *("POST", job + "/verdict", finish_job),
             **by | {"takes": _JSON, "body": "Verdict", "answer": "Counted", "limit": 16 << 20},

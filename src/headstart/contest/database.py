@@ -71,6 +71,14 @@ def _as_postgresql(engine: sa.Engine) -> None:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITING})")
 
 
+def _bring_up_to_date(c: sa.Connection) -> None:
+    """Make what is missing; in folders of earlier versions that is also the key of a submission."""
+    t.metadata.create_all(c)
+    if "key" not in {column["name"] for column in sa.inspect(c).get_columns("submissions")}:
+        c.exec_driver_sql('ALTER TABLE submissions ADD COLUMN "key" VARCHAR(64)')
+    t.submission_keys.create(c, checkfirst=True)
+
+
 class Database:
     """The database and the data folder."""
 
@@ -99,7 +107,7 @@ class Database:
         self._reader = self.engine.execution_options(**at_once)
         try:
             with self.write() as c:
-                t.metadata.create_all(c)
+                _bring_up_to_date(c)
         except SQLAlchemyError as error:
             raise RunError(f"the database cannot be opened ({str(error).splitlines()[0][:200]}).") from None
 

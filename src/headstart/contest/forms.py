@@ -31,12 +31,14 @@ def _text(form: FormData, name: str, limit: int = 200) -> str:
 
 def sign_in(request: Request, who: Visit, form: FormData, _: bytes) -> Response:
     """Open a session for a token."""
+    token = _text(form, "token", _TOKEN).strip()
     try:
-        user = web.token_user(request, _text(form, "token", _TOKEN).strip())
+        user = web.token_user(request, token)
     except RefusedError as refusal:
         return answer(request, who, "sign_in.html.j2", refusal.status, problem=refusal.message)
     response = RedirectResponse("/organise" if user.organises else "/me", 303)
-    set_cookie(request, response, "hs_session", site_of(request).store.users.open_session(user), 14 * 86_400)
+    session = site_of(request).store.users.open_session(user, token)
+    set_cookie(request, response, "hs_session", session, 14 * 86_400)
     set_cookie(request, response, "hs_visit", auth.name(32), 14 * 86_400)
     return response
 

@@ -18,6 +18,8 @@ class Operation(NamedTuple):
     summary: str
     role: str = ""
     """"" for everybody; "user", "worker" or "organiser" need a token"""
+    query: Sequence[str] = ()
+    """names in the query; those that end with "?" may be left out"""
     takes: str = ""
     """media type of the body"""
     body: str = ""
@@ -55,6 +57,7 @@ def _schemas() -> dict[str, dict[str, Any]]:
     contest = {"slug": _TEXT, "title": _TEXT, "suite": _TEXT, "budget": _WHOLE, "seeds": _list(_WHOLE)}
     contest |= {"wall_clock": _NUMBER, "opens": _maybe("number"), "closes": _maybe("number"), "open": _TRUTH}
     contest |= {"levels": _list(_TEXT), "tries_a_day": _WHOLE, "final_shown": _TRUTH, "version": _WHOLE}
+    contest["upload"] = _WHOLE
     row = {"rank": _maybe("integer"), "name": _TEXT, "submission": _TEXT, "title": _TEXT, "score": _NUMBER}
     row |= {"error": _maybe("number"), "low": _maybe("number"), "high": _maybe("number"), "tries": _WHOLE}
     row |= {
@@ -83,6 +86,7 @@ def _schemas() -> dict[str, dict[str, Any]]:
         "level": _TEXT,
     }
     lease |= {"seed": _WHOLE, "budget": _WHOLE, "wall_clock": _NUMBER, "until": _NUMBER, "noise": _WHOLE}
+    lease["upload"] = _WHOLE
     verdict = {"lease": _TEXT, "verdict": _TEXT, "score": _maybe("number"), "spent": _WHOLE, "message": _TEXT}
     verdict |= {"episodes": _list(episode), "log": _TEXT}
 
@@ -113,7 +117,8 @@ SCHEMAS = _schemas()
 
 def _described(operation: Operation) -> dict[str, Any]:
     """One operation of the document."""
-    names = re.findall(r"{(\w+)}", operation.path)
+    names = [("path", name, True) for name in re.findall(r"{(\w+)}", operation.path)]
+    names += [("query", name.rstrip("?"), not name.endswith("?")) for name in operation.query]
     schema = {"$ref": f"#/components/schemas/{operation.answer}"} if operation.answer else {"type": "string"}
     good = {"description": operation.summary, "content": {operation.gives: {"schema": schema}}}
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
@@ -121,7 +126,8 @@ def _described(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "operationId": operation.handler.__name__,
         "parameters": [
-            {"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names
+            {"name": n, "in": place, "required": must, "schema": {"type": "string"}}
+            for place, n, must in names
         ],
         "responses": {
             str(operation.status): good,

@@ -208,14 +208,24 @@ class Queue:
         path = self.film(key, kind)
         write_bytes(path, data)
         f, j = t.films.c, t.jobs.c
-        with self.database.write() as c:
-            held = c.scalar(select(j.id).where(j.id == job, j.lease == lease, j.state == "leased"))
-            if held is not None:
-                c.execute(sa.delete(t.films).where(f.job == job, f.name == name))
-                c.execute(insert(t.films).values(id=key, job=job, name=name, kind=kind))
-        if held is None:
+        try:
+            with self.database.write() as c:
+                held = c.scalar(select(j.id).where(j.id == job, j.lease == lease, j.state == "leased"))
+                if held is None:
+                    old = [(key, kind)]
+                else:
+                    old = drop_films(c, f.job == job, f.name == name)
+                    c.execute(insert(t.films).values(id=key, job=job, name=name, kind=kind))
+        except BaseException:
             path.unlink()
+            raise
+        self.remove_films(old)
         return held is not None
+
+    def remove_films(self, films: Sequence[tuple[str, str]]) -> None:
+        """Remove the files of films, (id, kind) each, whose rows are gone for good."""
+        for key, kind in films:
+            self.film(key, kind).unlink(missing_ok=True)
 
     def film(self, key: str, kind: str) -> Path:
         """Where a film lies."""
@@ -245,6 +255,12 @@ def stop(c: sa.Connection, submission: str, verdict: str) -> None:
     c.execute(update(t.jobs).where(*left).values(state="ended", verdict=verdict))
 
 
+def drop_films(c: sa.Connection, *where: sa.ColumnElement[bool]) -> list[tuple[str, str]]:
+    """Forget films; the (id, kind) of each, for `Queue.remove_films` once the transaction is kept."""
+    gone = c.execute(sa.delete(t.films).where(*where).returning(t.films.c.id, t.films.c.kind))
+    return [(key, kind) for key, kind in gone]
+
+
 def place_standing(c: sa.Connection, submission: str, board: str) -> None:
     """Write the score of a submission whose jobs on a board have all ended."""
     j = t.jobs.c
@@ -264,4 +280,4 @@ def touch(c: sa.Connection, submission: str) -> None:
     c.execute(update(t.contests).where(k.slug == mine).values(version=k.version + 1))
 
 
-__all__ = ["ATTEMPTS", "ERROR", "RANKED", "Lease", "Outcome", "Queue", "place_standing", "stop", "touch"]
+__all__ = ["ATTEMPTS", "ERROR", "RANKED", "Lease", "Outcome", "Queue", "drop_films", "place_standing", "stop", "touch"]

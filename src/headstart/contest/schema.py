@@ -92,7 +92,11 @@ submissions = Table(
     Column("state", String(12), nullable=False),
     Column("reason", Text, nullable=False, default=""),
     Column("version", Integer, nullable=False, default=0),
+    Column("key", String(64)),
     UniqueConstraint("contest", "user", "number"),
+)
+submission_keys = Index(
+    "submissions_key", submissions.c.contest, submissions.c.user, submissions.c.key, unique=True
 )
 
 jobs = Table(

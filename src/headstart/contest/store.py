@@ -16,7 +16,7 @@ from headstart.contest import auth, contests
 from headstart.contest import schema as t
 from headstart.contest.contests import BOARDS, Board, Contest
 from headstart.contest.database import Database
-from headstart.contest.queue import Queue, stop, touch
+from headstart.contest.queue import Queue, drop_films, stop, touch
 from headstart.contest.users import DAY, User, Users
 from headstart.errors import UsageError
 from headstart.results import write_bytes
@@ -164,39 +164,33 @@ class Store:
         """Where a submission's archive lies."""
         return self.database.folder / "submissions" / f"{submission}.zip"
 
-    def submit(self, contest: Contest, user: User, name: str, data: bytes) -> Submission:
+    def submit(self, contest: Contest, user: User, name: str, data: bytes, key: str = "") -> Submission:
         """Take a submission in and queue its evaluations on the public board.
 
+        Args:
+          key: its sender's name for this sending, at most 64 characters. Sent again under it, since the answer was lost, it
+            is still one submission. "" for none.
+
         Raises:
-          UsageError: if the contest is closed, or the user has had their tries.
+          UsageError: if the contest is closed, the user has had their tries, or something else was sent under the key.
         """
-        now, key = self.database.clock(), auth.name(12)
-        if not (contest.is_open(now) or user.organises or user.reference):
-            raise UsageError(f"the contest {contest.title} takes no submissions now.")
-        write_bytes(self.archive(key), data)
-        mine = (t.submissions.c.contest == contest.slug, t.submissions.c.user == user.id)
-        row = {"id": key, "contest": contest.slug, "user": user.id, "name": (name.strip() or "agent")[:60]}
-        row |= {
-            "digest": hashlib.sha256(data).hexdigest(),
-            "size": len(data),
-            "created": now,
-            "state": "queued",
-        }
+        one, now = auth.name(12), self.database.clock()
+        row = {"id": one, "contest": contest.slug, "user": user.id, "key": key or None, "size": len(data)}
+        row |= {"name": (name.strip() or "agent")[:60], "digest": hashlib.sha256(data).hexdigest()}
+        write_bytes(self.archive(one), data)
         try:
             with self.database.write() as c:
-                count = sa.func.count()
-                recent = c.scalar(select(count).where(*mine, t.submissions.c.created > now - DAY)) or 0
-                if recent >= contest.tries_a_day and not (user.organises or user.reference):
-                    raise UsageError(
-                        f"{contest.tries_a_day} submissions a day are allowed, and you have made {recent}; try again later."
-                    )
-                number = (c.scalar(select(sa.func.max(t.submissions.c.number)).where(*mine)) or 0) + 1
-                c.execute(insert(t.submissions).values(**row, number=number))
-                enqueue(c, key, contest.slug, "public", contest.seeds, now)
+                known = _sent_before(c, row)
+                if known is None:
+                    number = _next_number(c, contest, user, now)
+                    c.execute(insert(t.submissions).values(**row, number=number, created=now, state="queued"))
+                    enqueue(c, one, contest.slug, "public", contest.seeds, now)
         except BaseException:
-            self.archive(key).unlink(missing_ok=True)
+            self.archive(one).unlink(missing_ok=True)
             raise
-        return self.submission(key)
+        if known is not None:
+            self.archive(one).unlink()
+        return self.submission(known or one)
 
     def submission(self, key: str) -> Submission:
         """A submission by its id.
@@ -241,19 +235,31 @@ class Store:
             c.execute(update(t.submissions).where(mine).values(state=state, reason=reason[:500]))
             touch(c, key)
 
-    def rerun(self, key: str) -> None:
-        """Forget what a submission's evaluations on the public board gave, and queue them again."""
+    def rerun(self, key: str, board: Board = "public") -> None:
+        """Forget what a submission's evaluations on a board gave, and queue them again; the other board keeps its own.
+
+        Raises:
+          UsageError: for the final board, if the contest has none, or the submission is not one that was scored.
+        """
         one = self.submission(key)
-        contest = self.contest(one.contest)
-        mine = select(t.jobs.c.id).where(t.jobs.c.submission == key)
+        contest = self._with_final(one.contest) if board == "final" else self.contest(one.contest)
+        if board == "final" and one.state != "scored":
+            raise UsageError(
+                f"submission {key} is {one.state}; the final is played by those that are scored."
+            )
+        mine = (t.jobs.c.submission == key, t.jobs.c.board == board)
+        ended = select(t.jobs.c.id).where(*mine)
         with self.database.write() as c:
-            c.execute(sa.delete(t.standings).where(t.standings.c.submission == key))
-            for table in (t.outcomes, t.films):
-                c.execute(sa.delete(table).where(table.c.job.in_(mine)))
-            c.execute(sa.delete(t.jobs).where(t.jobs.c.submission == key))
-            again = {"state": "queued", "reason": ""}
-            c.execute(update(t.submissions).where(t.submissions.c.id == key).values(**again))
-            enqueue(c, key, one.contest, "public", contest.seeds, self.database.clock())
+            films = drop_films(c, t.films.c.job.in_(ended))
+            c.execute(sa.delete(t.outcomes).where(t.outcomes.c.job.in_(ended)))
+            c.execute(sa.delete(t.jobs).where(*mine))
+            p = t.standings.c
+            c.execute(sa.delete(t.standings).where(p.submission == key, p.board == board))
+            if board == "public":
+                again = {"state": "queued", "reason": ""}
+                c.execute(update(t.submissions).where(t.submissions.c.id == key).values(**again))
+            enqueue(c, key, one.contest, board, contest.seeds, self.database.clock())
+        self.queue.remove_films(films)
 
     def start_final(self, slug: str, chosen: Sequence[str]) -> int:
         """Queue the final board's jobs of the chosen submissions that have none yet; how many submissions those are.
@@ -261,9 +267,7 @@ class Store:
         Raises:
           UsageError: if the contest has no final levels.
         """
-        contest = self.contest(slug)
-        if not contest.final:
-            raise UsageError(f"the contest {slug} has no levels for a final board.")
+        contest = self._with_final(slug)
         there = select(t.jobs.c.submission).where(t.jobs.c.board == "final")
         with self.database.write() as c:
             begun = set(c.scalars(there))
@@ -272,11 +276,54 @@ class Store:
                 enqueue(c, key, slug, "final", contest.seeds, self.database.clock())
         return len(fresh)
 
+    def _with_final(self, slug: str) -> Contest:
+        contest = self.contest(slug)
+        if not contest.final:
+            raise UsageError(f"the contest {slug} has no levels for a final board.")
+        return contest
+
     def _submissions(self, *where: Any) -> list[Submission]:
         query = select(*_SUBMISSION).join(t.users).where(*where)
         with self.database.read() as c:
             rows = c.execute(query.order_by(t.submissions.c.created.desc())).all()
         return [Submission(*row) for row in rows]
+
+
+def _sent_before(c: sa.Connection, row: dict[str, Any]) -> str | None:
+    """The submission that came under the same key; None if there is none.
+
+    Raises:
+      UsageError: if its archive is another.
+    """
+    s = t.submissions.c
+    if row["key"] is None:
+        return None
+    same = [s[name] == row[name] for name in ("contest", "user", "key")]
+    found = c.execute(select(s.id, s.digest).where(*same)).first()
+    if found is None:
+        return None
+    if found.digest != row["digest"]:
+        raise UsageError(f"you have sent something else under the key {row['key']}; take a new key.")
+    return found.id
+
+
+def _next_number(c: sa.Connection, contest: Contest, user: User, now: float) -> int:
+    """The number of a user's next submission, from 1.
+
+    Raises:
+      UsageError: if there may be none: the contest is closed, or the day's tries are used up.
+    """
+    free = user.organises or user.reference
+    if not (contest.is_open(now) or free):
+        raise UsageError(f"the contest {contest.title} takes no submissions now.")
+    s, count = t.submissions.c, sa.func.count()
+    mine = (s.contest == contest.slug, s.user == user.id)
+    recent = c.scalar(select(count).where(*mine, s.created > now - DAY)) or 0
+    if recent >= contest.tries_a_day and not free:
+        raise UsageError(
+            f"{contest.tries_a_day} submissions a day are allowed, and you have made {recent}; try again later."
+        )
+    return (c.scalar(select(sa.func.max(s.number)).where(*mine)) or 0) + 1
 
 
 def enqueue(

@@ -124,12 +124,15 @@ class Users:
         good = auth.same(known, parts[1]) and (expires is None or self.database.clock() < expires)
         return User(*row[2:]) if row and good else None
 
-    def open_session(self, user: User, seconds: float = 14 * DAY) -> str:
-        """A session's secret for a cookie."""
+    def open_session(self, user: User, token: str, seconds: float = 14 * DAY) -> str:
+        """A session's secret for a cookie; it ends after `seconds`, or before that with the token it was opened by."""
         secret, now = auth.name(43), self.database.clock()
+        parts = auth.split_token(token) or ("", "")
         with self.database.write() as c:
             c.execute(sa.delete(t.sessions).where(t.sessions.c.expires < now))
-            row = {"digest": auth.digest(secret), "user": user.id, "expires": now + seconds}
+            end = c.scalar(select(t.tokens.c.expires).where(t.tokens.c.id == parts[0]))
+            expires = now + seconds if end is None else min(now + seconds, end)
+            row = {"digest": auth.digest(secret), "user": user.id, "expires": expires}
             c.execute(insert(t.sessions).values(row))
         return secret
 

@@ -79,12 +79,14 @@ def _unfit(status: str, message: str) -> Verdict:
     return Verdict(status, 0.0, [], 0, message, Path(os.devnull), ())
 
 
-def _play(data: bytes, job: Job, folder: Path, evaluate: Evaluate, heart: _Heart) -> Verdict:
+def _play(
+    data: bytes, limits: archive.Limits, job: Job, folder: Path, evaluate: Evaluate, heart: _Heart
+) -> Verdict:
     """Unpack and evaluate; what goes wrong in either is a verdict too."""
     out = folder / "out"
     out.mkdir()
     try:
-        archive.unpack(data, folder / "submission")
+        archive.unpack(data, folder / "submission", limits)
     except UsageError as error:
         return _unfit("refused", str(error))
     except OSError as error:
@@ -160,7 +162,7 @@ def work_once(remote: Remote, evaluate: Evaluate, sandbox: str) -> bool:
     heart = _Heart(remote, lease)
     try:
         data = remote.insist("GET", f"/worker/jobs/{lease['job']}/archive?lease={lease['lease']}").content
-        verdict = _play(data, job, folder, evaluate, heart)
+        verdict = _play(data, archive.Limits.of(lease["upload"]), job, folder, evaluate, heart)
         counted = verdict.status != "cancelled" and _report(remote, lease, verdict)
     except UsageError as error:  # the lease has gone to another worker, or the submission was taken back
         print(f"{lease['label']}, seed {job.seed}: {error}", file=sys.stderr, flush=True)
