@@ -237,12 +237,11 @@ def contest(args: list[str]) -> None:
     if args[0] not in COMMANDS:
         raise unknown("contest command", args[0], COMMANDS)
     try:
-        command = resolve("command", {name: where for name, (where, _) in COMMANDS.items()}, args[0])
-    except ModuleNotFoundError as error:
+        resolve("command", {name: where for name, (where, _) in COMMANDS.items()}, args[0])(args[1:])
+    except ModuleNotFoundError as error:  # commands import what they need when they run
         raise UsageError(
-            f"headstart contest {args[0]} needs {error.name}: install headstart with the extra contest."
+            f"headstart contest {args[0]} needs {error.name}: install headstart with its extra, '.[contest]'."
         ) from None
-    command(args[1:])
 
 
 __all__ = ["COMMANDS", "contest", "init", "score"]

@@ -48,7 +48,7 @@ class AdminOptions:
     days: float | None = None
     """days a token is good for; without it until it is revoked"""
     board: Literal["public", "final"] = "public"
-    """which board to export"""
+    """which board to export, or to run a submission again on"""
     reason: str = ""
     """why a submission is disqualified"""
     format: Literal["json", "csv"] = "json"
@@ -83,7 +83,9 @@ def _contest(options: AdminOptions, store: Any) -> Any:
     from headstart.contest import board, contests
 
     if options.what == "add-contest":
-        contest = contests.read(Path(_one(options, "a contest's TOML file")))
+        path = Path(_one(options, "a contest's TOML file"))
+        contest = contests.read(path)
+        contests.check_playable(contest, str(path))
         store.add_contest(contest)
         return {"contest": contest.slug, "levels": len(contest.public), "final": len(contest.final)}
     slug = _one(options, "one contest's name")
@@ -101,10 +103,10 @@ def _submission(options: AdminOptions, store: Any) -> Any:
     """What is done about submissions."""
     one = store.submission(_one(options, "one submission's id"))
     if options.what == "rerun":
-        store.rerun(one.id)
-    else:
-        store.withdraw(one.id, "disqualified", options.reason or "by the organiser")
-    return {"submission": one.id, "state": store.submission(one.id).state}
+        store.rerun(one.id, options.board)
+        return {"submission": one.id, "board": options.board, "state": store.submission(one.id).state}
+    store.withdraw(one.id, "disqualified", options.reason or "by the organiser")
+    return {"submission": one.id, "state": "disqualified"}
 
 
 def _export(options: AdminOptions, store: Any) -> None:
@@ -158,7 +160,8 @@ def admin(args: list[str]) -> None:
         else:
             found = (_submission if options.what in ("disqualify", "rerun") else _contest)(options, store)
         if options.what not in _ASKING:
-            store.audit("command line", f"{options.what} {' '.join(options.names)}")
+            final = " (final)" if options.what == "rerun" and options.board == "final" else ""
+            store.audit("command line", f"{options.what} {' '.join(options.names)}{final}")
     finally:
         store.close()
     _print(options, found)

@@ -1,6 +1,7 @@
 """`headstart contest serve | worker | submit`: hold a contest, help to evaluate, send an agent in."""
 
 import json
+import math
 import os
 import stat
 import sys
@@ -121,6 +122,8 @@ def serve(args: list[str]) -> None:
         raise UsageError(f"a port is between 1 and 65535, not {options.port}.")
     if not options.rate > 0.0:
         raise UsageError(f"--rate is a number of requests a second above 0, not {options.rate:g}.")
+    if options.upload < 1:
+        raise UsageError(f"an archive may have at least 1 MiB, not {options.upload}.")
     kind = options.sandbox
     if options.workers > 0:
         kind = sandbox.choose(options.sandbox, options.trust_submissions, options.images)
@@ -136,7 +139,7 @@ def serve(args: list[str]) -> None:
         options.behind_proxy,
         options.lease,
     )
-    limits = Limits(packed=options.upload << 20, unpacked=options.upload << 22)
+    limits = Limits.of(options.upload << 20)
     print(f"{config.url}  (data in {options.data}; Ctrl-C ends it)", flush=True)
     serving = ServerConfig(limits, options.rate, 4.0 * options.rate, secure=options.behind_proxy)
     run(options.data, database_url(options.database), config, serving)
@@ -157,7 +160,9 @@ def worker(args: list[str]) -> None:
     kind = sandbox.choose(options.sandbox, options.trust_submissions, options.images)
     evaluate, parent = partial(evaluate_submission, images=options.images), os.getppid()
     os.nice(options.nice)
-    with closing(Remote(options.server, token(options.token_file))) as remote:
+    # a local worker must end where the server that started it is gone for good; any other is glad when it is back
+    patience = 600.0 if options.with_parent else math.inf
+    with closing(Remote(options.server, token(options.token_file), patience=patience)) as remote:
         if options.once:
             while work_once(remote, evaluate, kind):
                 pass
@@ -202,17 +207,19 @@ def _told(title: str, found: dict[str, Any]) -> str:
 def submit(args: list[str]) -> None:
     """Send an agent in; ends with its score and a link."""
     options: SubmitOptions = parse(SubmitOptions, args, "contest submit")
-    from urllib.parse import quote
+    from urllib.parse import quote, urlencode
 
-    from headstart.contest import archive
+    from headstart.contest import archive, auth
     from headstart.contest.remote import Remote
 
-    data = archive.pack(options.folder)
     with closing(Remote(options.server, token(options.token_file))) as remote:
         slug = options.contest or _only_contest(remote)
+        contest = remote.insist("GET", f"/contests/{quote(slug, safe='')}", seconds=30.0).json()
+        data = archive.pack(options.folder, archive.Limits.of(contest["upload"]))
         title = options.name or options.folder.resolve().name
+        query = urlencode({"name": title, "key": auth.name(32)})
         sent = remote.insist(
-            "POST", f"/contests/{slug}/submissions?name={quote(title)}", data, seconds=30.0
+            "POST", f"/contests/{contest['slug']}/submissions?{query}", data, seconds=30.0
         ).json()
         link = remote.url + sent["url"]
         print(f"sent as {sent['id']}: {link}", file=sys.stderr, flush=True)

@@ -280,4 +280,15 @@ def touch(c: sa.Connection, submission: str) -> None:
     c.execute(update(t.contests).where(k.slug == mine).values(version=k.version + 1))
 
 
-__all__ = ["ATTEMPTS", "ERROR", "RANKED", "Lease", "Outcome", "Queue", "drop_films", "place_standing", "stop", "touch"]
+__all__ = [
+    "ATTEMPTS",
+    "ERROR",
+    "RANKED",
+    "Lease",
+    "Outcome",
+    "Queue",
+    "drop_films",
+    "place_standing",
+    "stop",
+    "touch",
+]
