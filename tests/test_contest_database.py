@@ -312,6 +312,8 @@ def test_each_board_is_run_again_for_itself(store: Store) -> None:
     sent = store.submit(store.contest("cup"), store.users.add("Ada"), "agent", zipped())
     drain(store, lambda _: 1.0)
     store.start_final("cup", [sent.id])
+    with pytest.raises(UsageError, match="is being played on the other board"):
+        store.rerun(sent.id)
     drain(store, lambda _: 8.0)
     store.rerun(sent.id)
     assert (store.submission(sent.id).state, standings(store)) == ("queued", {"final": 8.0})

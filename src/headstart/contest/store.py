@@ -239,7 +239,8 @@ class Store:
         """Forget what a submission's evaluations on a board gave, and queue them again; the other board keeps its own.
 
         Raises:
-          UsageError: for the final board, if the contest has none, or the submission is not one that was scored.
+          UsageError: for the final board, if the contest has none, or the submission is not one that was scored; while
+            evaluations on the other board go on, whose end would be taken for this one's.
         """
         one = self.submission(key)
         contest = self._with_final(one.contest) if board == "final" else self.contest(one.contest)
@@ -247,9 +248,13 @@ class Store:
             raise UsageError(
                 f"submission {key} is {one.state}; the final is played by those that are scored."
             )
-        mine = (t.jobs.c.submission == key, t.jobs.c.board == board)
-        ended = select(t.jobs.c.id).where(*mine)
+        j = t.jobs.c
+        mine = (j.submission == key, j.board == board)
+        ended = select(j.id).where(*mine)
+        others = select(j.id).where(j.submission == key, j.board != board, j.state != "ended").limit(1)
         with self.database.write() as c:
+            if c.execute(others).first():
+                raise UsageError(f"submission {key} is being played on the other board; wait for its end.")
             films = drop_films(c, t.films.c.job.in_(ended))
             c.execute(sa.delete(t.outcomes).where(t.outcomes.c.job.in_(ended)))
             c.execute(sa.delete(t.jobs).where(*mine))
