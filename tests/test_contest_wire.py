@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 
 import msgpack
 import numpy as np
@@ -240,7 +241,37 @@ def _junk(rng: random.Random) -> bytes:
     return bytes(data)
 
 
+class Fed(Channel):
+    """A channel whose every reading gets one more message, or, after half of one, some bytes of any number."""
+
+    def __init__(self, ours: socket.socket, theirs: socket.socket, rng: random.Random) -> None:
+        super().__init__(ours, lambda: None)
+        self._theirs, self._rng = theirs, rng
+
+    def _read(self, got: int) -> int:
+        self._theirs.send(bytes(self._rng.randrange(1, 1 << 16)) if got else _junk(self._rng))
+        return super()._read(got)
+
+
 @pytest.mark.parametrize("count", [5000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_no_message_harms_the_parser(count):
+    """Each of `count` is junk that the parser reads from its beginning, and takes for a request or refuses."""
+    found, before = Counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)  # a packet is what one reading gets
+    with ours, theirs:
+        channel = Fed(ours, theirs, random.Random(count))
+        for _ in range(count):
+            try:
+                found[channel.receive().verb] += 1
+            except MalformedError as error:
+                found[str(error)[:20]] += 1
+    assert found.total() == count
+    assert {"hello", "reset", "step", "a header is unreadab", "a request is one of "} < set(found)
+    assert min(found[verb] for verb in ("hello", "reset", "step")) > count // 100
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_no_message_harms_the_server(game, count):
     """All end in a verdict; no step is played that was not asked for; neither files nor memory are left behind.
 
