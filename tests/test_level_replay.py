@@ -145,7 +145,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_scores(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="interrupted"):
         hs.train(None, CONFIG, stop, **SMALL, level_replay=replay, run=tmp_path / "cut")
     with pytest.raises(UsageError, match="another level_replay"):
-        hs.train(None, CONFIG, **SMALL, run=tmp_path / "cut", resume=True)
+        hs.train(None, CONFIG, **SMALL, run=tmp_path / "cut", resume=True, level_replay=LevelReplay())
     cut = hs.train(None, CONFIG, **SMALL, level_replay=replay, run=tmp_path / "cut", resume=True)
     plain = hs.train(None, CONFIG, **SMALL)
     leaves = [jax.tree.leaves(t.prior.state) for t in (whole, cut, plain)]
