@@ -101,12 +101,22 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
 
 
 def test_alone_there_is_nothing_to_join() -> None:
-    distributed.join(Processes(), lanes=3)
+    distributed.join(Processes(), lanes=3, suite="asgym")
     assert distributed.first()
     assert distributed.any_of(True)
     assert not distributed.any_of(False)
     tree = {"a": np.ones(2)}
     assert distributed.whole(tree) is tree
+
+
+def test_a_foreign_suite_has_one_learning_process() -> None:
+    """Each would train the whole run by itself; it is refused before anybody is waited for."""
+    with pytest.raises(
+        UsageError, match="asgym:CartPole-v1 are stepped by one learning process: leave --processes"
+    ):
+        hs.train(
+            None, CONFIG, suite="asgym:CartPole-v1", agent="ppo", processes=Processes(2, 0, "127.0.0.1:9")
+        )
 
 
 @pytest.mark.parametrize(

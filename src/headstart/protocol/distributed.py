@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from headstart import suites
 from headstart.errors import RunError, UsageError
 
 _PATIENCE = 60
@@ -39,18 +40,24 @@ class Processes:
             raise UsageError(f"a coordinator is host:port, not '{self.coordinator}'.")
 
 
-def join(these: Processes, lanes: int) -> None:
+def join(these: Processes, lanes: int, suite: str) -> None:
     """Become one of several processes, unless there is only one; to be called before JAX is used.
 
     Args:
       lanes: of the run, which its devices share evenly.
+      suite: what it plays, by name.
 
     Raises:
-      UsageError: where JAX was used before, or the lanes cannot be shared.
+      UsageError: where JAX was used before, the lanes cannot be shared, or foreign simulators step them.
       RunError: if the others do not come.
     """
     if these.count == 1 or jax.distributed.is_initialized():
         return
+    if suites.is_foreign(suite):
+        raise UsageError(
+            f"the simulators of {suite} are stepped by one learning process: leave --processes out; to have them on several "
+            "machines, --lanes-on ray."
+        )
     coordinator, processes, process = these.coordinator, these.count, these.index
     # collectives between processes on CPUs; other backends bring their own
     jax.config.update("jax_cpu_collectives_implementation", "gloo")

@@ -212,7 +212,7 @@ def train(
       RunError: when a loss is not finite, the disk is full, or the run was interrupted; what was saved is kept.
     """
     options = _options(options, chosen)
-    distributed.join(options.processes, options.lanes)
+    distributed.join(options.processes, options.lanes, options.suite)
     about = run_folder.read(options.run) if options.resume and options.run else {}
     if config is None:
         resumed = about.get("agent") == options.agent

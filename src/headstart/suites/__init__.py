@@ -54,6 +54,11 @@ def options(name: str) -> dict[str, Any]:
     return {p.name: p.default for p in inspect.signature(build).parameters.values()}
 
 
+def is_foreign(name: str) -> bool:
+    """Whether a suite's simulators are no JAX programs, told by its name alone."""
+    return _versioned(name.partition(":")[0]) in FOREIGN
+
+
 def about(name: str) -> str:
     """The first line of what a suite's builder says of itself; the suite is not built."""
     build: Callable[..., Suite] = resolve("suite", REGISTRY | FOREIGN, _versioned(name.partition(":")[0]))
@@ -95,4 +100,4 @@ def suite(name: str, **chosen: Any) -> Suite:
     return dataclasses.replace(build(**values), name=f"{base}:{canonical}" if canonical else base)
 
 
-__all__ = ["FOREIGN", "REGISTRY", "about", "options", "suite"]
+__all__ = ["FOREIGN", "REGISTRY", "about", "is_foreign", "options", "suite"]
