@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import socket
 import subprocess
 import sys
@@ -94,7 +95,11 @@ class Raylike:
     def put(self, value: Any) -> Any:
         return value
 
-    def wait(self, references: list[int], num_returns: int) -> tuple[list[int], list[int]]:
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}]
+
+    def wait(self, references: list[int], num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
+        assert timeout > 0.0
         return references[-num_returns:], references[:-num_returns]
 
     def get(self, reference: int) -> Any:
@@ -121,7 +126,8 @@ def test_a_table_played_elsewhere_is_the_table_played_here(tmp_path: Path) -> No
     there = adapt(SUITE, SCRATCH, options, plan().split, seen.append, spread=spread_by(ray))
     assert same(there, here)
     assert [(r.facts["row"], r.seed) for r in seen] == [(2, 1), (2, 0), (1, 1), (1, 0), (0, 1), (0, 0)]
-    assert ray.asked == [{"num_cpus": 1, "num_gpus": 0.25, "max_retries": 5}]
+    place = {"env_vars": {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.225"}}
+    assert ray.asked == [{"num_cpus": 1, "num_gpus": 0.25, "max_retries": 5, "runtime_env": place}]
     assert ray.cancelled == []
     again = Raylike()
     assert same(adapt(SUITE, SCRATCH, options, plan().split, spread=spread_by(again)), here)
@@ -219,11 +225,90 @@ def test_wrong_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
 
+def having(*nodes: dict[str, float], alive: bool = True) -> Any:
+    return SimpleNamespace(nodes=lambda: [{"Alive": alive, "Resources": node} for node in nodes])
+
+
 def test_a_cluster_without_what_a_run_needs_is_refused() -> None:
-    poor = SimpleNamespace(cluster_resources=lambda: {"CPU": 4.0})
-    fanout.over(poor)
-    with pytest.raises(UsageError, match=r"a run needs 0\.5 GPU, which no node of the Ray cluster has"):
-        fanout.over(poor, 0.5)
+    fanout.over(having({}, {"CPU": 4.0}))
+    with pytest.raises(UsageError, match=r"needs a CPU core and 0\.5 GPU of one node, which no"):
+        fanout.over(having({"CPU": 4.0}), 0.5)
+    single = {"CPU": 4.0, "GPU": 1.0}
+    fanout.over(having(single, single), 1.0)
+    with pytest.raises(UsageError, match="needs a CPU core and 2 GPU of one node"):
+        fanout.over(having(single, single), 2.0)
+    with pytest.raises(UsageError, match="needs a CPU core, which no node"):
+        fanout.over(having({"CPU": 4.0}, alive=False))
+
+
+def test_runs_without_a_node_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All nodes vanish after the first result; nothing is ready ever after."""
+    monkeypatch.setattr(fanout, "_PLACE", 0.05)
+    ray = Raylike()
+    nodes, wait = ray.nodes(), ray.wait
+
+    def waited(references: list[int], num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
+        if len(references) == 6:
+            return wait(references, num_returns, timeout)
+        nodes.clear()
+        time.sleep(0.01)
+        return [], references
+
+    monkeypatch.setattr(ray, "wait", waited)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    with pytest.raises(
+        RunError, match=r"no node .* has had 1 CPU and 0\.25 GPU for .* and 5 runs of scratch wait"
+    ):
+        adapt(SUITE, SCRATCH, OPTIONS, plan().split, spread=spread_by(ray))
+    assert ray.cancelled == [0, 1, 2, 3, 4]
+
+
+def test_a_run_sees_only_its_part_of_a_gpu() -> None:
+    assert fanout.variables(0.0) == {"JAX_PLATFORMS": "cpu"}
+    assert fanout.variables(0.5) == {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450"}
+    assert fanout.variables(1.0) == fanout.variables(2.0) == {}
+
+
+DOOR = """
+import gymnasium as gym
+import numpy as np
+
+
+class Door(gym.Env):
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, door=0):
+        self.door = door
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.ones(1, np.float32), float(action == self.door) + self.np_random.random(), True, False, {}
+"""
+
+
+def test_a_foreign_suite_travels_with_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker does that was started in another folder: tasks and module are found where the asker has them."""
+    (tmp_path / "fandoor.py").write_text(DOOR)
+    (tmp_path / "train.json").write_text(json.dumps([{"door": 1}]))
+    (tmp_path / "test.json").write_text(json.dumps([{"door": 0}]))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    suite = suites.suite("asgym:env=fandoor:Door,train=train.json,test=test.json,per_worker=2")
+    options = AdaptOptions(budget=48, lanes=4, seeds=(0,), points=2)
+    door = plan_of(suite, suite.split("test"), SCRATCH, options)
+    assert [fanout._cores(door, most) for most in (1.0, 8.0)] == [1, 2]
+    assert fanout._cores(plan(), 8.0) == 1
+    here = adapt(suite, SCRATCH, options, door.split)
+    blob = fanout._pack(door, "")
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
+    ((_, there),) = fanout._play(blob, [Run(0, 0)])
+    assert same([there], here)
+    assert there.scores[0] > 0.0
 
 
 def test_the_command_ends_with_one_sentence_and_code_2(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from headstart.hosts.processes import Process
 from headstart.hosts.shared import Layout
 from headstart.hosts.worker import Job
 from headstart.nets.actor_critic import NetworkConfig
+from headstart.protocol.fanout import variables
 from headstart.suites import suite
 from headstart.types import Box, Discrete, Spec, TimeStep
 
@@ -122,10 +123,11 @@ def lanes(
     tasks: tuple[dict[str, Any], ...] = KINDS,
     by: str = "make",
     pinned: bool = False,
+    episodes: int = 1,
     **kwargs: Any,
 ) -> Any:
     """Three lanes in two workers, closed at the context's end."""
-    program = Program("raytoys:Toy", "raytoys:Toy", kwargs, by, LEAVES, per_worker=2)
+    program = Program("raytoys:Toy", "raytoys:Toy", kwargs, by, LEAVES, per_worker=2, episodes=episodes)
     return closing(WorkerLanes(program, SPEC, tasks, 3, 5, pinned, hire))
 
 
@@ -141,12 +143,13 @@ slow = pytest.mark.slow
 
 
 def agree(ray: Any, by: str, pinned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """150 steps of two seeds, by actors and by processes."""
+    """150 steps of two seeds, by actors and by processes; drawn tasks are kept for three episodes, as in trials."""
+    how: dict[str, Any] = {"by": by, "pinned": pinned, "episodes": 1 if pinned else 3}
     monkeypatch.setattr(
         actors, "_DIRECT", 90_000 if pinned else 12
     )  # a lane's bytes: its own part of the answer
     actions = np.random.default_rng(7).integers(0, 3, (150, 3)).astype(np.int32)
-    with lanes(Process, by=by, pinned=pinned) as near, lanes(Actors(ray), by=by, pinned=pinned) as far:
+    with lanes(Process, **how) as near, lanes(Actors(ray), **how) as far:
         ended, rows = 0, set[int]()
         for seed in (3, 4):
             assert same(near.reset(seed), far.reset(seed))
@@ -154,6 +157,7 @@ def agree(ray: Any, by: str, pinned: bool, monkeypatch: pytest.MonkeyPatch) -> N
                 here, there = near.step(action), far.step(action)
                 assert same(here, there)
                 assert np.array_equal(near.rows, far.rows)
+                assert np.array_equal(near.episode, far.episode)
                 ended, rows = ended + int(here.first.sum()), rows | set(near.rows.tolist())
         assert ended > 60
         assert rows == ({5 % 4, 6 % 4, 7 % 4} if pinned else {0, 1, 2, 3})
@@ -195,7 +199,8 @@ def test_what_actors_tell_is_what_processes_show(
 def test_an_actor_that_is_killed_is_replaced_and_its_episodes_are_truncated(
     ray: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with lanes(Actors(ray), by="reset") as opened, lanes(Process, by="reset") as twin:
+    how: dict[str, Any] = {"by": "reset", "episodes": 2}
+    with lanes(Actors(ray), **how) as opened, lanes(Process, **how) as twin:
         before, action = opened.reset(0), np.zeros(3, np.int32)
         twin.reset(0)
         os.kill(pid(opened, 0), signal.SIGKILL)
@@ -206,6 +211,10 @@ def test_an_actor_that_is_killed_is_replaced_and_its_episodes_are_truncated(
         assert not now.reward[:2].any()
         np.testing.assert_array_equal(now.final_obs["t"][:2], before.obs["t"][:2])
         assert now.obs["t"][:2, 0].tolist() == [0.0, 0.0]
+        assert now.obs["kind"][:2].tolist() == before.obs["kind"][:2].tolist(), (
+            "it is the trial's second episode"
+        )
+        assert opened.episode.tolist() == [1, 1, 0]
         assert not set(now.obs["t"][:2, 1]) & set(before.obs["t"][:2, 1]), "another attempt has other luck"
         assert now.reward[2] == other.reward[2], "the other worker's lane goes on"
         for _ in range(30):
@@ -213,6 +222,13 @@ def test_an_actor_that_is_killed_is_replaced_and_its_episodes_are_truncated(
             assert now.obs["t"][2, 1] == other.obs["t"][2, 1]
         assert opened.deaths == 1
     assert capfd.readouterr().out == "", "Ray does not print of it between a command's results"
+
+
+@slow
+def test_a_run_without_gpus_is_told_to_open_none(ray: Any) -> None:
+    place = {"env_vars": variables(0.0)}
+    asked = ray.remote(num_cpus=1, runtime_env=place)(lambda: os.environ.get("JAX_PLATFORMS"))
+    assert ray.get(asked.remote(), timeout=120) == "cpu"
 
 
 @slow
@@ -329,7 +345,7 @@ def test_a_node_of_another_version_refuses(tmp_path: Path) -> None:
     layout = Layout(LEAVES, ((), "int32"), 1, 1)
     job = Job("raytoys:Toy", {}, ({},), "make", 9, (0,), (0,), False, 0, layout, (), ())
     stepper = Stepper(job, results.versions() | {"numpy": "1.0"}, [], [slice(0, 1)])
-    answer, *_ = pickle.loads(stepper.reset(0, 0))
+    answer, *_ = pickle.loads(stepper.reset(0, 0, [0], [0]))
     assert answer == (
         "refused",
         "a Ray worker has another numpy than the machine that asks; install the same on every node.",

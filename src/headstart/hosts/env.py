@@ -1,5 +1,6 @@
 """A suite's environment that is no JAX program: what its lanes show and take, and how to open some of them."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol, runtime_checkable
@@ -55,6 +56,8 @@ class HostEnv:
     """updates that the acting weights may be behind: 0 waits for every update; 1 simulates meanwhile"""
     width: int = 8
     """lanes open at once where many tasks are played once each"""
+    per_worker: int = 0
+    """lanes that a process of its own steps; 0 where it is threads of this process that step them"""
     by: Callable[[Hire], Open] | None = None
     """`by(hire)` opens lanes that other workers step; None where it is threads of this process that step them"""
 
@@ -63,6 +66,10 @@ class HostEnv:
             raise UsageError(f"{self.name} has at least 1 part of its lanes, not halves={self.halves}.")
         if self.staleness not in (0, 1):
             raise UsageError(f"{self.name} acts with weights 0 or 1 updates old, not stale={self.staleness}.")
+
+    def processes(self, lanes: int) -> int:
+        """How many processes step so many lanes; 0 where it is threads of this one."""
+        return self.halves * math.ceil(lanes / self.halves / self.per_worker) if self.per_worker else 0
 
     def stepped_by(self, hire: Hire) -> "HostEnv":
         """The same environment, its lanes stepped by other workers: the same steps, from somewhere else.

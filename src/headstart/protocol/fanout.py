@@ -5,11 +5,15 @@
     a worker or node that is lost gives its run back, which is played again elsewhere
 
 A run is a function of contender, task and seed alone, so that its result does not show where it was played,
-nor how often. Lanes of foreign simulators are stepped where the run is played, in processes.
+nor how often. Lanes of foreign simulators are stepped where the run is played, in processes. Files and modules that a
+suite names are looked for where they are on the machine that asks, on every node.
 """
 
 import dataclasses
+import os
 import pickle
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +22,7 @@ from typing import Any, NoReturn
 from headstart import results, suites
 from headstart.errors import HeadstartError, RunError, UsageError
 from headstart.hosts.actors import unlike
+from headstart.hosts.env import HostEnv
 from headstart.protocol.adaptation import Spread, play_group
 from headstart.protocol.contenders import AdaptOptions, Contender, Plan, Run, plan_of
 from headstart.results import Result
@@ -25,6 +30,12 @@ from headstart.tasks import Split
 
 Played = tuple[Run, Result]
 
+_LOOK = 10.0
+"""seconds without a result after which it is looked whether a run still has a place anywhere"""
+_PLACE = 60.0
+"""seconds for which there may be none, since nodes come and go"""
+_SHARE = 0.9
+"""of the memory of its part of a GPU that a run takes, where others have the rest"""
 _LOST = 5
 """times a run is played again after its worker was lost, before that is taken for the run's own fault"""
 
@@ -39,6 +50,10 @@ class _Packed:
     options: AdaptOptions
     command: str
     versions: dict[str, str]
+    folder: str
+    """from which the suite's name names files"""
+    path: list[str]
+    """where modules are found"""
 
 
 def over(ray: Any, gpus: float = 0.0) -> Spread:
@@ -46,16 +61,36 @@ def over(ray: Any, gpus: float = 0.0) -> Spread:
 
     Args:
       ray: the module, connected (`hosts.cluster.joined`).
-      gpus: how many (or what part of one) each run gets; 0 runs on CPU cores, one a run.
+      gpus: how many (or what part of one) each run gets; 0 runs on CPU cores, one a run, or one a process of simulators.
 
     Raises:
       UsageError: if the cluster has not what a run needs.
     """
-    need = {"CPU": 1.0} | ({"GPU": gpus} if gpus else {})
-    there = ray.cluster_resources()
-    if lacking := [f"{n:g} {kind}" for kind, n in need.items() if there.get(kind, 0.0) < n]:
-        raise UsageError(f"a run needs {' and '.join(lacking)}, which no node of the Ray cluster has.")
+    if not _most_cores(ray, gpus):
+        need = f"a CPU core and {gpus:g} GPU of one node" if gpus else "a CPU core"
+        raise UsageError(f"a run needs {need}, which no node of the Ray cluster has.")
     return lambda plan, runs, command: _spread(ray, plan, runs, command, gpus)
+
+
+def _most_cores(ray: Any, gpus: float) -> float:
+    """Cores of the largest living node with so many GPUs; 0 if there is none."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cores = [node.get("CPU", 0.0) for node in nodes if node.get("GPU", 0.0) >= gpus]
+    return max((n for n in cores if n >= 1.0), default=0.0)
+
+
+def variables(gpus: float) -> dict[str, str]:
+    """The environment of a run with so many GPUs: without one it opens none, and a part of one leaves the others theirs."""
+    if not gpus:
+        return {"JAX_PLATFORMS": "cpu"}
+    return {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{_SHARE * gpus:.3f}"} if gpus < 1.0 else {}
+
+
+def _cores(plan: Plan, most: float) -> int:
+    """Cores that a run reserves: one for each process that steps its lanes, if a node has so many; else a whole node."""
+    env = plan.suite.env
+    wanted = env.processes(plan.options.lanes) if isinstance(env, HostEnv) else 1
+    return max(1, min(wanted, int(most)))
 
 
 def _nothing(*_: object) -> NoReturn:
@@ -73,7 +108,8 @@ def _pack(plan: Plan, command: str) -> bytes:
     split = dataclasses.replace(plan.split, draw=_nothing)
     options = dataclasses.replace(plan.options, run=None)
     versions = results.versions()
-    return pickle.dumps(_Packed(plan.suite.name, split, plan.contender, options, command, versions))
+    place = (os.getcwd(), list(filter(None, sys.path)))
+    return pickle.dumps(_Packed(plan.suite.name, split, plan.contender, options, command, versions, *place))
 
 
 @lru_cache(maxsize=1)
@@ -82,6 +118,9 @@ def _unpacked(blob: bytes) -> tuple[Plan, str]:
     packed: _Packed = pickle.loads(blob)
     if why := unlike(packed.versions):
         raise RunError(why)
+    sys.path += [place for place in packed.path if place not in sys.path]
+    if os.path.isdir(packed.folder):
+        os.chdir(packed.folder)
     suite = suites.suite(packed.suite)
     return plan_of(suite, packed.split, packed.contender, packed.options), packed.command
 
@@ -95,19 +134,33 @@ def _play(blob: bytes, runs: Sequence[Run]) -> list[Played]:
 def _spread(ray: Any, plan: Plan, runs: Sequence[Run], command: str, gpus: float) -> Iterator[Played]:
     """Every run's result, in the order in which they finish."""
     together = plan.options.together or 1
-    task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=_LOST)(_play)
+    cores, place = _cores(plan, _most_cores(ray, gpus)), {"env_vars": variables(gpus)}
+    task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=_LOST, runtime_env=place)(_play)
     blob = ray.put(_pack(plan, command))
     groups = [runs[i : i + together] for i in range(0, len(runs), together)]
-    waiting = {task.remote(blob, group): group for group in groups}
+    waiting, since = {task.remote(blob, group): group for group in groups}, time.monotonic()
     try:
         while waiting:
-            ready, _ = ray.wait(list(waiting), num_returns=1)
+            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=_LOOK)
+            if ready or _most_cores(ray, gpus) >= cores:
+                since = time.monotonic()
+            if time.monotonic() - since >= _PLACE:
+                raise _stranded(plan.contender.name, len(waiting), cores, gpus)
             for reference in ready:
                 group = waiting.pop(reference)
                 yield from _got(ray, reference, plan.contender.name, group)
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)
+
+
+def _stranded(who: str, waiting: int, cores: int, gpus: float) -> RunError:
+    """What is said where no node is left that could play."""
+    lacking = f"{cores} CPU and {gpus:g} GPU" if gpus else f"{cores} CPU"
+    return RunError(
+        f"no node of the Ray cluster has had {lacking} for {_PLACE:.0f} s, and {waiting} runs of {who} wait; add nodes: "
+        "finished runs are kept, and the same call goes on."
+    )
 
 
 def _got(ray: Any, reference: Any, contender: str, group: Sequence[Run]) -> list[Played]:
@@ -131,4 +184,4 @@ def _got(ray: Any, reference: Any, contender: str, group: Sequence[Run]) -> list
         ) from error
 
 
-__all__ = ["Played", "Spread", "over"]
+__all__ = ["Played", "Spread", "over", "variables"]

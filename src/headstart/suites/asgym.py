@@ -100,7 +100,7 @@ def foreign(
         row = jr.randint(key, (), 0, whole.digest.shape[0])
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[row], whole)
 
-    pace = (halves, stale, 4 * program.per_worker)
+    pace = (halves, stale, 4 * program.per_worker, program.per_worker)
     env = HostEnv(program.name, spec, partial(opened, Process), *pace, by=lambda hire: partial(opened, hire))
     score = f"total reward of a trial of {episodes} episodes" if episodes else "mean return of an episode"
     env = in_trials(env, episodes) if episodes else env
