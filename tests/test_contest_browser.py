@@ -49,7 +49,7 @@ class Seen(NamedTuple):
 
 def trust() -> list[str]:
     try:
-        sandbox.choose(False)
+        sandbox.choose()
     except HeadstartError:
         return ["--trust-submissions"]
     return []
@@ -125,10 +125,10 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         port = str(free.getsockname()[1])
     url = f"http://127.0.0.1:{port}"
     serve = [*HEADSTART, "serve", "--data", str(folder / "data"), "--port", port, "--workers", "0"]
-    quiet = {"stdout": subprocess.DEVNULL}
+    hands, quiet = work(url, suite), {"stdout": subprocess.DEVNULL}
     with (
         subprocess.Popen(serve, **quiet) as server,
-        subprocess.Popen(work(url, suite), env=os.environ | {"HEADSTART_TOKEN": hand}, **quiet) as worker,
+        subprocess.Popen(hands, env=os.environ | {"HEADSTART_TOKEN": hand}, **quiet) as worker,
     ):
         try:
             until_up(url)
