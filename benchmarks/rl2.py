@@ -37,13 +37,13 @@ MAZE = {
     "unroll": 200,  # most of a trial: what the first episode found has to be remembered for the second
 }
 # With a bonus of 0.01 two of ten arms die out before the agent has learned to play on them (docs/benchmarks/rl2.md).
-TEN_ARMS = {"entropy_bonus": 0.1}
+BANDIT = {"entropy_bonus": 0.1}
 
 # suite, environment steps, lanes, test tasks, changed settings (network settings prefixed "network.")
 CASES: dict[str, tuple[str, int, int, int, dict[str, Any]]] = {
-    "bandit-5-10": ("bandit:arms=5,pulls=10", 12_000_000, 256, 10_000, {}),
-    "bandit-5-100": ("bandit:arms=5,pulls=100", 25_000_000, 256, 10_000, {}),
-    "bandit-10-100": ("bandit:arms=10,pulls=100", 50_000_000, 256, 10_000, TEN_ARMS),
+    "bandit-5-10": ("bandit:arms=5,pulls=10", 12_000_000, 256, 10_000, BANDIT),
+    "bandit-5-100": ("bandit:arms=5,pulls=100", 40_000_000, 256, 10_000, BANDIT),
+    "bandit-10-100": ("bandit:arms=10,pulls=100", 50_000_000, 256, 10_000, BANDIT),
     "tabular-mdp-10": ("tabular-mdp:episodes=10", 45_000_000, 256, 10_000, TABULAR),
     "maze-small-rays": ("maze-small:obs=rays", 34_000_000, 192, 2_000, MAZE),
     "maze-small-rgb": ("maze-small", 3_000_000, 64, 500, MAZE),
