@@ -1,6 +1,6 @@
 """What the aids to fine-tuning are worth on the platformer: the joint prior adapts to the test levels with each of them.
 
-    python -m benchmarks.fine_tuning PRIORS [--budget 300000] [--seeds 1] [--run FOLDER]
+    python -m benchmarks.fine_tuning PRIORS [--budget 300000] [--seeds 1] [--aids none …] [--run FOLDER]
 
 PRIORS is a folder of snapshots of one joint training (benchmarks.gotta_learn_fast keeps them); the one that was chosen there
 goes first. Everything but the aid is alike. Writes results/fine_tuning.json: settings, the mean of the levels' scores, and
@@ -48,11 +48,15 @@ def main() -> None:
     parser.add_argument("priors", type=Path)
     parser.add_argument("--budget", type=int, default=300_000)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument(
+        "--aids", nargs="+", choices=AIDS, default=list(AIDS), help="some of them; none first"
+    )
     parser.add_argument("--run", type=Path, help="keeps every run; what is there is not played again")
     args = parser.parse_args()
     who, rows = contender(args.priors), list[dict[str, Any]]()
     plain = np.zeros(0)
-    for name, tuning in AIDS.items():
+    for name in args.aids:
+        tuning = AIDS[name]
         folder = args.run / name.replace(", ", "-").replace(" ", "-") if args.run else None
         options = AdaptOptions(args.budget, seeds=tuple(range(args.seeds)), run=folder, tuning=tuning)
         found = adapt("platformer", who, options, command="python -m benchmarks.fine_tuning")
