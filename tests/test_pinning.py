@@ -7,6 +7,7 @@ from typing import Any
 import jax.random as jr
 import numpy as np
 import pytest
+from tests.test_level_replay import SMALL
 
 import headstart as hs
 from headstart import agents
@@ -47,17 +48,6 @@ def test_each_lane_keeps_its_level(pinned: bool, paid: int) -> None:
     with closing(HostLoop(agent, env, 8)) as loop:
         _, log = loop.chunk(loop.start(TASKS, jr.key(0)), jr.key(1), 3)
     assert log.metrics["paid"].tolist() == [paid] * 3
-
-
-SMALL: dict[str, Any] = {
-    "suite": "bandit:arms=2,pulls=4",
-    "agent": "ppo",
-    "steps": 512,
-    "lanes": 8,
-    "tasks": 6,
-    "chunks": 4,
-    "evaluate_on": 0,
-}
 
 
 def test_a_training_is_pinned_and_says_so(tmp_path: Path) -> None:

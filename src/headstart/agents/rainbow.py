@@ -193,9 +193,8 @@ def rainbow(spec: Spec, config: RainbowConfig) -> Agent:
 
     def adopt(fresh: RainbowState, trained: RainbowState) -> RainbowState:
         target = jax.tree.map(jnp.copy, trained.online)
-        annealed = jnp.maximum(
-            fresh.steps, config.epsilon_steps
-        )  # what was learned is played, not drowned out
+        # what was learned is played, not drowned out by random actions
+        annealed = jnp.maximum(fresh.steps, config.epsilon_steps)
         return fresh._replace(online=trained.online, target=target, steps=annealed)
 
     agent = Agent(init, memory, act, update, adopt, unroll=config.unroll, learns=True)

@@ -27,10 +27,10 @@ _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _OURS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 """failures to write that are no archive's fault"""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_END = struct.Struct(
-    "<12xL4xH"
-)  # bytes of the directory and of the comment, in the record that ends an archive
-_END64 = struct.Struct("<40xQ8x")  # bytes of the directory, in ZIP64's record
+_END = struct.Struct("<12xL4xH")
+"""bytes of the directory and of the comment, in the record that ends an archive"""
+_END64 = struct.Struct("<40xQ8x")
+"""bytes of the directory, in ZIP64's record"""
 _SLACK = 1 << 20  # bytes that may come out of a small archive, however well it packs
 
 

@@ -134,9 +134,8 @@ def _kept(plan: Plan, run: Run, film: bool) -> Result | None:
     if "raised" in kept.facts:
         return None
     wanted, settings = unplayed(plan, run, ""), agents.entry(plan.contender.agent).config
-    config = (
-        results.plain(dataclasses.asdict(settings)) | kept.config
-    )  # early ones lack what was not there to set
+    # early ones lack what was not there to set
+    config = results.plain(dataclasses.asdict(settings)) | kept.config
     found = dataclasses.replace(kept, config=config)
     differing = [
         what
