@@ -1,13 +1,15 @@
 """The table of *Gotta Learn Fast* on the platformer: how fast are unseen levels learned, with a prior and without?
 
     python -m benchmarks.gotta_learn_fast --run FOLDER [--seeds 3] [--agents ppo-retro …]   # goes on where it was stopped
+    python -m benchmarks.gotta_learn_fast --run FOLDER --restore [--seeds …] …  # goes on from the stored runs
     python -m benchmarks.gotta_learn_fast --run FOLDER --collect         # all runs there, into results/gotta_learn_fast.json
     python -m benchmarks.gotta_learn_fast --page                         # table and picture of the page, from that file
     headstart report --results benchmarks/results/gotta_learn_fast.json
 
 A run is 1 000 000 steps on one of the 11 test levels, 8 lanes. Priors are trained on the 47 training levels for as many
 steps as `TRAIN_STEPS` says, and chosen by adaptation to valid levels. Everything is `headstart transfer` with the settings
-below.
+below. `rl2-platformer` is the prior of the row `rl2`, fine-tuned: `--shipped` plays the row `rl2` itself with it, instead of
+training it again.
 """
 
 import argparse
@@ -18,6 +20,9 @@ from typing import Any
 
 import headstart as hs
 from headstart import agents, results
+from headstart.protocol import priors
+from headstart.protocol.adaptation import AdaptOptions, adapt
+from headstart.protocol.contenders import Contender, kept_at
 from headstart.protocol.training import Progress
 from headstart.protocol.transfer import Watch
 
@@ -31,6 +36,7 @@ AGENTS = (
     "rainbow",
     "rainbow-joint",
     "rl2",
+    "rl2-platformer",
 )
 TRAIN_STEPS = {"ppo-retro": 12_000_000, "rainbow": 3_000_000, "rl2": 12_000_000}
 COLLECTED = Path(__file__).parent / "results" / "gotta_learn_fast.json"
@@ -40,6 +46,29 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#7f7f7f", "#e
 
 # what "rainbow" and "rl2" are here: presets, under the names of what they stand for
 CONFIGS = {"rainbow": agents.configure("rainbow-frugal"), "rl2": agents.configure("rl2-retro")}
+
+
+def restore(run: Path) -> None:
+    """Put the stored runs into the folder, as if they had been played there."""
+    for result in results.load_all(COLLECTED):
+        results.save(result, kept_at(run / "runs", result.agent, result.facts["task"], result.seed))
+
+
+def play_shipped(seeds: int, run: Path) -> None:
+    """What the folder lacks of the row `rl2`, by the prior that ships; its choice is told as the stored runs tell it."""
+    prior = priors.find("rl2-platformer")
+    told = next(one for one in results.load_all(COLLECTED) if one.agent == "rl2")
+    notes = {"chosen": told.facts["chosen"]}
+    who = Contender("rl2", prior.agent, prior.config, prior, frozen=True, notes=notes)
+    how = AdaptOptions(seeds=tuple(range(seeds)), run=run / "runs")
+    command = f"python -m benchmarks.gotta_learn_fast --agents rl2 --shipped --seeds {seeds}"
+    adapt(
+        prior.suite,
+        who,
+        how,
+        watch=lambda found: print(found.facts["task"], found.seed, found.scores),
+        command=command,
+    )
 
 
 def play(contenders: tuple[str, ...], seeds: int, run: Path) -> None:
@@ -137,13 +166,21 @@ def main() -> None:
     parser.add_argument(
         "--run", type=Path, default=Path("gotta-learn-fast"), help="folder of priors and runs"
     )
+    parser.add_argument("--restore", action="store_true", help="begin with the stored runs")
+    parser.add_argument(
+        "--shipped", action="store_true", help="play rl2 with the prior that ships, not one trained anew"
+    )
     parser.add_argument("--collect", action="store_true", help="only gather what is there")
     parser.add_argument("--page", action="store_true", help="only write table and picture")
     args = parser.parse_args()
     if args.page:
         page()
         return
-    if not args.collect:
+    if args.restore:
+        restore(args.run)
+    if args.shipped:
+        play_shipped(args.seeds, args.run)
+    elif not args.collect:
         play(tuple(args.agents), args.seeds, args.run)
     collect(args.run)
 

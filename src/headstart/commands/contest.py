@@ -10,13 +10,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 
 from headstart import _console
 from headstart._registry import resolve
 from headstart.cli import parse
+from headstart.commands.contest_server import Sandbox
 from headstart.errors import RunError, UsageError, unknown
 
 SUITE = "platformer:levels=practice"
@@ -62,7 +63,7 @@ class ScoreOptions:
     """seconds an evaluation may last"""
     memory: float = 4.0
     """GiB the agent may use"""
-    sandbox: Literal["auto", "bubblewrap", "docker", "podman", "none"] = "auto"
+    sandbox: Sandbox = "auto"
     """where the agent runs; auto is the first that works here, and none if none does"""
     images: tuple[str, ...] = ()
     """of containers: those a submission may name; the first is for one that names none"""

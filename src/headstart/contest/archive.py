@@ -26,6 +26,16 @@ _SKIPPED = {"__pycache__", ".git", ".venv", ".pytest_cache", ".ruff_cache", ".ip
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _OURS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 """failures to write that are no archive's fault"""
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    ValueError,
+    RuntimeError,
+)
+"""what archives raise that are damaged, or made in a way that is not known here"""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _END = struct.Struct("<12xL4xH")
 """bytes of the directory and of the comment, in the record that ends an archive"""
@@ -217,17 +227,9 @@ def unpack(data: bytes, folder: Path, limits: Limits | None = None) -> None:
     except UsageError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as e:
+    except _UNREADABLE as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(e, OSError) and e.errno in _OURS:
+        if isinstance(error, OSError) and error.errno in _OURS:
             raise
         raise UsageError("the archive is no readable ZIP file.") from None
 
@@ -238,7 +240,7 @@ def check(data: bytes, limits: Limits | None = None) -> None:
     try:
         with _opened(data, limits) as archive:
             claimed = sum(entry.file_size for entry, _ in _entries(archive, limits))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError, RuntimeError) as error:
+    except _UNREADABLE as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError("the archive is no readable ZIP file.") from None
