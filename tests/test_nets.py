@@ -16,14 +16,15 @@ from headstart.nets.torsos import Torso
 from headstart.ops.distributions import Categorical, DiagNormal, MultiCategorical
 from headstart.types import Box, Discrete, MultiDiscrete, Spec
 
-T, N, IN, SIZE = 7, 3, 4, 5
+T, N, IN, SIZE, CONTEXT = 7, 3, 4, 5, 2
 X = jr.normal(jr.key(1), (T, N, IN))
 FIRST = jnp.zeros((T, N), bool).at[0, 0].set(True).at[3, 1].set(True).at[jnp.array([2, 6]), 2].set(True)
 
 
 def cell_of(name: Any) -> Any:
-    """A cell whose weights, biases included, are all random."""
-    cell = memories.make_cell(name, jr.key(0), IN, SIZE)
+    """A cell whose weights, biases included, are all random; fast weights with a context are "fast-in-context"."""
+    name, _, context = name.partition("-")
+    cell = memories.make_cell(name, jr.key(0), IN, SIZE, context=CONTEXT if context else 0)
     leaves, tree = jax.tree.flatten(cell)
     keys = jr.split(jr.key(2), len(leaves))
     return jax.tree.unflatten(
@@ -69,7 +70,10 @@ def numpy_linear(cell: Any, state: Any, x: np.ndarray) -> tuple[Any, np.ndarray]
 def numpy_fast(cell: Any, state: Any, x: np.ndarray) -> tuple[Any, np.ndarray]:
     """Slot by slot."""
     a, w, r, s = (np.asarray(leaf, np.float64) for leaf in (cell.address, cell.input, cell.recall, cell.skip))
-    before, table = state
+    before, table, context = state
+    if cell.context is not None:
+        context, seen = numpy_linear(cell.context, context, x)
+        x = np.concatenate([x, seen])
     here = np.exp(a @ x)
     here /= here.sum()
     known = sum(share * row for share, row in zip(here, table, strict=True))
@@ -77,10 +81,11 @@ def numpy_fast(cell: Any, state: Any, x: np.ndarray) -> tuple[Any, np.ndarray]:
     g, v = sigmoid(gates[:SIZE]), np.tanh(gates[SIZE:])
     held_before = sum(share * row for share, row in zip(before, table, strict=True))
     table = np.array([row + share * g * (v - held_before) for share, row in zip(before, table, strict=True)])
-    return (here, table), here @ table + s @ x
+    return (here, table, context), here @ table + s @ x
 
 
 TWINS = {"gru": numpy_gru, "lstm": numpy_lstm, "linear": numpy_linear, "fast": numpy_fast}
+TWINS |= {"fast-in-context": numpy_fast}
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -100,7 +105,11 @@ def test_a_cell_equals_its_numpy_twin(name: str) -> None:
 @pytest.mark.parametrize("name", TWINS)
 def test_an_unroll_equals_repeated_steps(name: Any) -> None:
     spec = Spec(Box((IN,)), Discrete(2), 9)
-    network = ActorCritic(jr.key(0), spec, NetworkConfig(torso=(6,), memory=name, memory_size=SIZE))
+    name, _, context = name.partition("-")
+    config = NetworkConfig(
+        torso=(6,), memory=name, memory_size=SIZE, memory_context=CONTEXT if context else 0
+    )
+    network = ActorCritic(jr.key(0), spec, config)
     memory = network.start(N)
     after, features = jax.jit(lambda m: network.unroll(m, X, FIRST))(memory)
     step = jax.jit(lambda m, x, first: network.step(m, x, first))
@@ -126,7 +135,14 @@ def test_a_parallel_scan_equals_a_serial_one_with_its_gradients() -> None:
 
 @pytest.mark.parametrize(
     ("name", "parallel"),
-    [("gru", False), ("lstm", False), ("linear", False), ("linear", True), ("fast", False)],
+    [
+        ("gru", False),
+        ("lstm", False),
+        ("linear", False),
+        ("linear", True),
+        ("fast", False),
+        ("fast-in-context", False),
+    ],
 )
 def test_nothing_passes_a_reset(name: str, parallel: bool) -> None:
     cell = cell_of(name)

@@ -33,6 +33,8 @@ class NetworkConfig:
     """units of the memory"""
     memory_slots: int = 16
     """places that fast weights can tell apart"""
+    memory_context: int = 0
+    """units of a linear recurrence along the features, whose output fast weights see beside them; 0 has none"""
     shared: bool = False
     """whether the critic reads the actor's torso; a network with a memory always shares it"""
     actor: tuple[int, ...] = ()
@@ -84,7 +86,8 @@ class ActorCritic(eqx.Module):
         size = self.torso.size
         if config.memory != "none":
             self.memory = memories.make_cell(
-                config.memory, k_memory, size, config.memory_size, config.memory_slots
+                *(config.memory, k_memory, size, config.memory_size),
+                *(config.memory_slots, config.memory_context),
             )
             size = config.memory_size
         elif not config.shared:

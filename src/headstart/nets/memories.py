@@ -153,6 +153,9 @@ class FastWeights(eqx.Module):
     What comes of a decision is seen a step later: so the write goes to the address of the step before. For a state s, an
     action and what followed it, M holds what a tabular method would: a row a state, gates choosing the action's columns,
     and a `v` that may look up the worth of the state one has come to. The biases of g spread its rates from 1/2 to 1/32.
+
+    What x shows is all that addresses and writes know. Where places look alike, or it matters how one came there, x is
+    joined by the output of a linear recurrence along x, the `context`.
     """
 
     address: Float[Array, "k i"]
@@ -160,10 +163,13 @@ class FastWeights(eqx.Module):
     recall: Float[Array, "h2 h"]
     bias: Float[Array, " h2"]
     skip: Float[Array, "h i"]
+    context: LinearRecurrence | None
     size: int = eqx.field(static=True)
 
-    def __init__(self, key: PRNGKeyArray, i: int, size: int, slots: int = 16) -> None:
+    def __init__(self, key: PRNGKeyArray, i: int, size: int, slots: int = 16, context: int = 0) -> None:
         k_address, k_input, k_recall, k_skip = jr.split(key, 4)
+        self.context = LinearRecurrence(jr.fold_in(key, 4), i, context) if context else None
+        i += context
         sharp, plain = jax.nn.initializers.orthogonal(3.0), jax.nn.initializers.orthogonal()
         self.address = sharp(k_address, (slots, i), jnp.float32)
         self.input = _gates(k_input, i, size, 2)
@@ -175,17 +181,21 @@ class FastWeights(eqx.Module):
 
     def start(self) -> Memory:
         slots = self.address.shape[0]
-        return jnp.zeros(slots), jnp.zeros((slots, self.size))
+        return jnp.zeros(slots), jnp.zeros((slots, self.size)), self.context.start() if self.context else ()
 
     def __call__(
         self, state: Memory, x: Float[Array, " i"], first: Bool[Array, ""]
     ) -> tuple[Memory, Float[Array, " h"]]:
-        before, table = (part * _keep(first) for part in state)
+        before, table = (part * _keep(first) for part in state[:2])
+        context = state[2]
+        if self.context is not None:
+            context, y = self.context(context, x, first)
+            x = jnp.concatenate([x, y])
         here = jax.nn.softmax(x @ self.address.T)
         g, v = jnp.split(x @ self.input.T + (here @ table) @ self.recall.T + self.bias, 2)
         change = jax.nn.sigmoid(g) * (jnp.tanh(v) - before @ table)
         table = table + before[:, None] * change[None, :]
-        return (here, table), here @ table + x @ self.skip.T
+        return (here, table, context), here @ table + x @ self.skip.T
 
 
 Cell = GRU | LSTM | LinearRecurrence | FastWeights
@@ -193,9 +203,11 @@ MemoryName = Literal["none", "gru", "lstm", "linear", "fast"]
 CELLS: dict[str, Any] = {"gru": GRU, "lstm": LSTM, "linear": LinearRecurrence, "fast": FastWeights}
 
 
-def make_cell(name: MemoryName, key: PRNGKeyArray, i: int, size: int, slots: int = 16) -> Cell:
-    """A memory by name for inputs of length `i`; `slots` are those of fast weights."""
-    return FastWeights(key, i, size, slots) if name == "fast" else CELLS[name](key, i, size)
+def make_cell(
+    name: MemoryName, key: PRNGKeyArray, i: int, size: int, slots: int = 16, context: int = 0
+) -> Cell:
+    """A memory by name for inputs of length `i`; `slots` and `context` are those of fast weights."""
+    return FastWeights(key, i, size, slots, context) if name == "fast" else CELLS[name](key, i, size)
 
 
 def start(cell: Cell, n: int) -> Memory:
