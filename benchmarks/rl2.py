@@ -34,6 +34,7 @@ MAZE = {
     "network.memory_size": 64,
     "network.memory_slots": 24,
     "network.memory_context": 48,  # which episode it is, and which way one faces, no single view tells
+    "network.task_inference": True,
     "network.actor": (64,),
     "network.critic": (64,),
     "unroll": 200,  # most of a trial: what the first episode found has to be remembered for the second
@@ -47,7 +48,7 @@ CASES: dict[str, tuple[str, int, int, int, dict[str, Any]]] = {
     "bandit-5-100": ("bandit:arms=5,pulls=100", 40_000_000, 256, 10_000, BANDIT),
     "bandit-10-100": ("bandit:arms=10,pulls=100", 50_000_000, 256, 10_000, BANDIT),
     "tabular-mdp-10": ("tabular-mdp:episodes=10", 45_000_000, 256, 10_000, TABULAR),
-    "maze-small-rays": ("maze-small:obs=rays", 50_000_000, 192, 2_000, MAZE),
+    "maze-small-rays": ("maze-small:obs=rays", 42_000_000, 192, 2_000, MAZE),
     "maze-small-rgb": ("maze-small", 3_000_000, 64, 500, MAZE),
 }
 SHORT = ("maze-small-rgb",)

@@ -66,6 +66,8 @@ class PPOConfig:
     """c_h: weight of the policy's entropy, in nats"""
     standardise_values: bool = False
     """whether the critic learns returns standardised by running moments"""
+    inference_cost: float = 1.0
+    """c_i: weight of the error in telling the task, where the network has `task_inference`"""
     backtracking: bool = False
     """whether going back is free: it learns from new records of an episode's return alone (`_backtracking`)"""
 
@@ -209,8 +211,11 @@ def _descend(
 def _loss(
     network: ActorCritic, batch: Batch, memory: Memory, config: PPOConfig, rates: Rates
 ) -> tuple[Float[Array, ""], Metrics]:
-    """-(min(ρ Â, clip(ρ, 1-ε, 1+ε) Â) - c_v (v - G)² + c_h H - c_k KL(prior || π)), averaged over the minibatch."""
-    policy, value = pg.evaluate(network, memory, batch.obs, batch.first, batch.privileged)
+    """-(min(ρ Â, clip(ρ, 1-ε, 1+ε) Â) - c_v (v - G)² + c_h H - c_i (view - W h)² - c_k KL(prior || π)), averaged over the
+    minibatch.
+    """
+    _, features = network.unroll(memory, batch.obs, batch.first)
+    policy, value = network.policy(features), network.value(features, batch.privileged)
     log_ratio = policy.log_prob(batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
     advantage = standardise(batch.advantage)
@@ -226,9 +231,14 @@ def _loss(
         "kl": (ratio - 1.0 - log_ratio).mean(),
         "clipped": (jnp.abs(ratio - 1.0) > config.clip).astype(jnp.float32).mean(),
     }
+    if network.task_head is not None:
+        inference_error = network.inference_error(features, batch.privileged).mean()
+        loss += config.inference_cost * inference_error
+        metrics["inference_error"] = inference_error
     if batch.teacher is not None:
         apart = batch.teacher.kl(policy).mean()
-        return loss + rates.kickstart * apart, metrics | {"from_prior": apart}
+        loss += rates.kickstart * apart
+        metrics["from_prior"] = apart
     return loss, metrics
 
 

@@ -119,7 +119,7 @@ class Maze:
         rays = self.obs == "rays"
         obs = Box((3 * len(RAYS) + 3,), -1.0, 1.0) if rays else Box((30, 40, 3), 0.0, 255.0, np.uint8)
         reward = Box((), -0.041, 0.96)
-        seen = Foresight(Box((9,), -1.0, 1.0), Box(()))
+        seen = Foresight(Box((11,), -1.0, 1.0), Box(()))
         return Spec(obs, Discrete(3), self.horizon, seen, truncates=True, reward=reward)
 
     def sample(self, key: PRNGKeyArray) -> MazeTask:
@@ -154,18 +154,23 @@ class Maze:
 
     def privileged(self, task: MazeTask, state: MazeState) -> Foresight:
         """Position and target (in maze widths), heading (cosine, sine), steps to go between cells (in n²),
-        way to take next.
+        way to take next, and where that lies from the agent's eyes (ahead, to the right).
 
-        The way is the unit vector to the next cell on the shortest path, (0, 0) in the target's cell. The ceiling
-        reckons four steps a cell, turns included.
+        The way is the unit vector to the next cell on the shortest path, (0, 0) in the target's cell. From the agent's
+        eyes it is the direction of that cell's centre, or of the target. The ceiling reckons four steps a cell, turns
+        included.
         """
         n = self.size
         x, y = (jnp.floor(p).astype(jnp.int32) for p in state.position)
         here = task.distance[y, x].astype(jnp.int32)
         nearer = partial(_nearer, task, x, y, here)
         way = jnp.stack([nearer(1, 0) - nearer(-1, 0), nearer(0, 1) - nearer(0, -1)])
-        place = jnp.concatenate([state.position, _centre(task.target)]) / n
-        view = jnp.concatenate([place, jnp.stack(_direction(state.heading)), here[None] / (n * n), way])
+        place, goal = jnp.concatenate([state.position, _centre(task.target)]) / n, _centre(task.target)
+        aim = jnp.where(here > 0, jnp.floor(state.position) + 0.5 + way, goal) - state.position
+        c, s = _direction(state.heading)
+        eyes = jnp.stack([c * aim[0] + s * aim[1], c * aim[1] - s * aim[0]])
+        eyes /= jnp.maximum(jnp.sqrt(jnp.sum(aim * aim)), 1e-6)
+        view = jnp.concatenate([place, jnp.stack([c, s]), here[None] / (n * n), way, eyes])
         return Foresight(view, 1.0 - 0.04 * 4.0 * here.astype(jnp.float32))
 
 

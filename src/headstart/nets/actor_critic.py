@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
+from headstart.errors import UsageError
 from headstart.nets import memories, torsos
 from headstart.nets.memories import MemoryName
 from headstart.nets.vision import Vision
@@ -43,6 +44,8 @@ class NetworkConfig:
     """units of dense layers the critic has to itself, after the torso or memory"""
     privileged: bool = False
     """whether the critic is also shown what only training may see (the asymmetric critic of Pinto et al. 2017)"""
+    task_inference: bool = False
+    """whether a head learns to tell what only training may see from what is remembered (Humplik et al. 2019)"""
 
 
 class Features(eqx.Module):
@@ -62,6 +65,20 @@ def _head_size(spec: Spec) -> int:
             return math.prod(shape)
 
 
+def _inferred(spec: Spec) -> tuple[Space, ...]:
+    """The spaces of the privileged view.
+
+    Raises:
+      UsageError: if the environment offers none.
+    """
+    view = spec.privileged.view if isinstance(spec.privileged, Foresight) else spec.privileged
+    if view is None:
+        raise UsageError(
+            "task_inference learns to tell an environment's privileged view, and this suite offers none; leave it off."
+        )
+    return tuple(jax.tree.leaves(view))
+
+
 class ActorCritic(eqx.Module):
     """π(a | features) and v(features, privileged); methods on single vectors are unbatched, `unroll` takes rollouts."""
 
@@ -72,9 +89,11 @@ class ActorCritic(eqx.Module):
     critic_mlp: torsos.MLP
     policy_head: torsos.Dense
     value_head: torsos.Dense
+    task_head: torsos.Dense | None
     log_std: Float[Array, " d"] | None
     action: Space = eqx.field(static=True)
     privileged: tuple[Space, ...] = eqx.field(static=True)
+    inferred: tuple[Space, ...] = eqx.field(static=True)
     foresight: bool = eqx.field(static=True)
 
     def __init__(self, key: PRNGKeyArray, spec: Spec, config: NetworkConfig) -> None:
@@ -105,6 +124,11 @@ class ActorCritic(eqx.Module):
             k_policy, config.actor[-1] if config.actor else size, _head_size(spec), gain=0.01
         )
         self.value_head = torsos.Dense(k_value, config.critic[-1] if config.critic else seen, 1, gain=1.0)
+        self.inferred = _inferred(spec) if config.task_inference else ()
+        self.task_head = None
+        if config.task_inference:
+            told = torsos.flat_size(self.inferred)
+            self.task_head = torsos.Dense(jr.fold_in(key, 7), size, told, gain=0.01)
         self.log_std = jnp.zeros(_head_size(spec)) if isinstance(spec.action, Box) else None
         self.action = spec.action
 
@@ -160,3 +184,15 @@ class ActorCritic(eqx.Module):
         for _ in shape:
             one = jax.vmap(one)
         return one(features.critic, seen)
+
+    def inference_error(self, features: Features, privileged: PyTree) -> Float[Array, "*b"]:
+        """½ |view - W features|² per number of the privileged view, for any leading axes; needs `task_inference`."""
+        assert self.task_head is not None
+        head, spaces = self.task_head, self.inferred
+
+        def one(x: Array, view: PyTree) -> Array:
+            return 0.5 * ((torsos.flatten(spaces, view) - head(x)) ** 2).mean()
+
+        for _ in features.critic.shape[:-1]:
+            one = jax.vmap(one)
+        return one(features.critic, privileged.view if isinstance(privileged, Foresight) else privileged)
