@@ -8,7 +8,7 @@
 
 Learning from scratch, fine-tuning, learning in context and zero-shot play are one switch: whether there is a prior, and
 whether `update` may change what it left. A run is a function of its contender, task and seed alone: whatever is killed is
-played again to the same end, so that finished runs are all there is to keep on disk.
+played again to the same end, from how far it was kept, if it was (`protocol.underway`).
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import jax
@@ -35,15 +35,20 @@ from headstart.protocol.contenders import (
     Plan,
     Run,
     label,
+    named,
     place,
     plan_of,
     still,
 )
 from headstart.protocol.films import Footage, Scenes
+from headstart.protocol.keepers import Files, Keeper, Pace
 from headstart.protocol.outcomes import Piece, Story, of_one, outcome, unplayed, why
 from headstart.protocol.priors import Prior
+from headstart.protocol.underway import Keeping, Underway
 from headstart.results import Result
 from headstart.tasks import Split, Suite
+
+_PACE = Pace(most=1 << 30)  # a disk of this machine's own takes more than a network
 
 Films = list[dict[str, Any]]
 """what a result says of the films that show its run"""
@@ -84,7 +89,7 @@ def adapt(
 
     Raises:
       UsageError: for settings that cannot be carried out, or a prior that was trained on these tasks.
-      StoppedError: if it was interrupted; finished runs are kept.
+      StoppedError: if it was interrupted; finished runs are kept, and how far others are.
     """
     suite = suites.suite(suite) if isinstance(suite, str) else suite
     split = suite.split("test") if split is None else split
@@ -94,9 +99,9 @@ def adapt(
     plan = plan_of(suite, split, contender, options or AdaptOptions())
     wanted = [Run(row, seed) for row in range(split.size or 0) for seed in plan.options.seeds]
     found: dict[Run, Result] = {}
+    keeper = Files(plan.options.run, _PACE) if plan.options.run else None
     for run in wanted:
-        kept = _kept(plan, run, audience.film is not None)
-        if kept is not None:
+        if (kept := _kept(plan, run, audience.film is not None)) is not None:
             found[run] = kept
             audience.result(kept)
     missing = [run for run in wanted if run not in found]
@@ -106,12 +111,13 @@ def adapt(
         played = iter([(run, unplayed(plan, run, command)) for run in missing])
     else:
         elsewhere = spread(plan, away, command) if spread and away else ()
-        played = chain(elsewhere, _played(plan, here, audience.film, command))
+        played = chain(elsewhere, _played(plan, here, audience.film, command, keeper))
     try:
         for run, result in played:
             found[run] = result
-            if plan.options.run:
+            if keeper:
                 results.save(result, place(plan, run))
+                keeper.drop(named(plan, run))
             audience.result(result)
     except KeyboardInterrupt:
         kept = f"kept in {plan.options.run}: the same call goes on" if plan.options.run else "done, none kept"
@@ -159,7 +165,11 @@ def _kept(plan: Plan, run: Run, film: bool) -> Result | None:
 
 
 def _played(
-    plan: Plan, runs: Sequence[Run], film: Callable[[Footage], Films] | None, command: str
+    plan: Plan,
+    runs: Sequence[Run],
+    film: Callable[[Footage], Films] | None,
+    command: str,
+    keeper: Keeper | None,
 ) -> Iterator[tuple[Run, Result]]:
     """Results as they come: groups of runs in one program each, a few programs at a time on a CPU."""
     together, workers = plan.options.together, 1
@@ -174,7 +184,7 @@ def _played(
         waiting: set[Future[list[tuple[Run, Result]]]] = set()
         try:
             for group in groups:
-                waiting.add(pool.submit(play_group, plan, group, command, film, stop))
+                waiting.add(pool.submit(play_group, plan, group, command, film, stop, keeper))
                 if len(waiting) >= workers:
                     ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     for future in ready:
@@ -244,49 +254,64 @@ def _tries(plan: Plan, cast: _Cast) -> tuple[list[Piece], np.ndarray]:
     return pieces, np.stack(scores, axis=1) if scores else np.zeros((n, 0))
 
 
+def _begin(plan: Plan, cast: _Cast) -> Underway:
+    """Runs before the first piece of their curve: priors tried, agents fresh or as the prior left them."""
+    pieces, tried = _tries(plan, cast)
+    carries = either.starts(
+        plan.agent, plan.suite.env, plan.split.tasks, cast.keys, plan.options.lanes, cast.rows
+    )
+    used = [prior for prior in _used(plan, tried) if prior is not None]
+    return Underway(_with_priors(plan, carries, used) if used else carries, tried, pieces)
+
+
+def _used(plan: Plan, tried: np.ndarray) -> list[Prior | None]:
+    """The prior of each run: that which did best in its tries, if there were any."""
+    return [plan.tried[int(np.argmax(row))] if plan.tried else plan.contender.prior for row in tried]
+
+
 def _group(
     plan: Plan,
     runs: Sequence[Run],
     film: Callable[[Footage], Films] | None,
     command: str,
     stop: threading.Event | None,
+    keeper: Keeper | None = None,
 ) -> list[tuple[Run, Result]]:
-    """Some runs side by side in one program; none of them if they are told to stop."""
+    """Some runs side by side in one program, from where they were kept; none of them if they are told to stop."""
     o, env, tasks = plan.options, plan.suite.env, plan.split.tasks
     keys = jnp.stack([jr.fold_in(jr.key(run.seed), run.row) for run in runs])
-    cast = _Cast(keys, jnp.array([run.row for run in runs], jnp.int32), Meter(Budget(o.budget)))
-    pieces, tried = _tries(plan, cast)
-    carries = either.starts(plan.agent, env, tasks, keys, o.lanes, cast.rows)
-    prior = plan.contender.prior
-    used = [plan.tried[int(np.argmax(row))] if plan.tried else prior for row in tried]
-    if prior is not None:
-        carries = _with_priors(plan, carries, [one or prior for one in used])
+    rows = jnp.array([run.row for run in runs], jnp.int32)
     scenes = Scenes(plan, runs if film else [])
-    scenes.shoot(carries.agent, cast.meter.spent)
+    keeping = Keeping(None if scenes.wanted else keeper, plan, runs)  # takes are not kept
+    now = keeping.found(keys, rows) or _begin(plan, _Cast(keys, rows, Meter(Budget(o.budget))))
+    meter = Meter(Budget(o.budget), now.spent)
+    scenes.shoot(now.carries.agent, now.spent)
     stopped = ""
-    for updates in plan.pieces:
+    for updates in islice(plan.pieces, now.made(plan), None):
         if stop and stop.is_set():
+            keeping.keep(now, leaving=True)
             return []
+        keeping.keep(now)
         try:
-            cast.meter.spend(updates * plan.steps_per_update)
+            meter.spend(updates * plan.steps_per_update)
         except BudgetSpentError as refused:  # what was played until here stands
             stopped = str(refused)
             break
-        carries, log = either.chunks(plan.agent, env, tasks, carries, keys, updates, cast.rows)
-        pieces.append(Piece(updates * plan.steps_per_update, jax.device_get(log)))
-        if 2 * cast.meter.spent >= o.budget:
-            scenes.shoot(carries.agent, cast.meter.spent, once=True)
-    scenes.shoot(carries.agent, cast.meter.spent)
-    left = jax.device_get(carries.tally)
-    either.close(carries)
+        carries, log = either.chunks(plan.agent, env, tasks, now.carries, keys, updates, rows)
+        piece = Piece(updates * plan.steps_per_update, jax.device_get(log))
+        now = now._replace(carries=carries, pieces=[*now.pieces, piece])
+        if 2 * now.spent >= o.budget:
+            scenes.shoot(now.carries.agent, now.spent, once=True)
+    scenes.shoot(now.carries.agent, now.spent)
+    left = jax.device_get(now.carries.tally)
+    either.close(now.carries)
     found: list[tuple[Run, Result]] = []
-    for i, run in enumerate(runs):
-        facts = _told(plan, tried[i], stopped) | either.facts(carries)
+    for i, (run, one) in enumerate(zip(runs, _used(plan, now.tried), strict=True)):
+        facts = _told(plan, now.tried[i], stopped) | either.facts(now.carries)
         if film and plan.filmed(run):
             facts |= _filmed(film, scenes.footage(i))
-        one = used[i]
         origin = results.plain(one.provenance) if one else None
-        story = Story(of_one(pieces, i), jax.tree.map(lambda x, i=i: x[i], left), facts, origin)
+        story = Story(of_one(now.pieces, i), jax.tree.map(lambda x, i=i: x[i], left), facts, origin)
         found.append((run, outcome(plan, run, story, command)))
     return found
 
@@ -297,8 +322,11 @@ def play_group(
     command: str,
     film: Callable[[Footage], Films] | None = None,
     stop: threading.Event | None = None,
+    keeper: Keeper | None = None,
 ) -> list[tuple[Run, Result]]:
     """Some runs side by side in one program; none of them if they are told to stop.
+
+    What `keeper` has of them is not played again, and now and then it gets how far they are.
 
     A run that raises an error has that for its result. Where several were together, each half is played again by itself,
     until the error has but its own run left, or the memory suffices.
@@ -307,7 +335,7 @@ def play_group(
       UsageError: for settings that cannot be carried out, which is no run's own fault.
     """
     try:
-        return _group(plan, runs, film, command, stop)
+        return _group(plan, runs, film, command, stop, keeper)
     except UsageError:
         raise
     except Exception as error:
@@ -316,7 +344,7 @@ def play_group(
         blank = unplayed(plan, runs[0], command)
         return [(runs[0], dataclasses.replace(blank, facts=blank.facts | facts))]
     half = len(runs) // 2
-    halves = [play_group(plan, part, command, film, stop) for part in (runs[:half], runs[half:])]
+    halves = [play_group(plan, part, command, film, stop, keeper) for part in (runs[:half], runs[half:])]
     return [*halves[0], *halves[1]]
 
 

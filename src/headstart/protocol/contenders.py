@@ -58,7 +58,7 @@ class AdaptOptions:
     together: int = 0
     """runs in one program; 0 chooses: one on a CPU (a thread each), on an accelerator as many as its memory has room for"""
     run: Path | None = None
-    """folder that keeps every finished run; what is there already is not run again"""
+    """folder that keeps every finished run, and how far others are; what is there already is not run again"""
     tuning: Tuning = field(default_factory=Tuning)
     """aids for priors that are fine-tuned; contenders without a prior, or frozen, have no use for them"""
     filmed: int = 0
@@ -185,20 +185,32 @@ def still(agent: Agent) -> Agent:
     return Agent(agent.init, agent.memory, agent.act, adopt=agent.adopt, unroll=agent.unroll)
 
 
+def _file(task: str, seed: int) -> str:
+    return re.sub(r"[^\w.-]+", "-", f"{task}-seed{seed}")
+
+
 def kept_at(run: Path, folder: str, task: str, seed: int) -> Path:
     """The file of a finished run; its folder is made."""
-    name = re.sub(r"[^\w.-]+", "-", f"{task}-seed{seed}")
     (run / folder).mkdir(parents=True, exist_ok=True)
-    return run / folder / f"{name}.result.json"
+    return run / folder / f"{_file(task, seed)}.result.json"
+
+
+def _folder(plan: Plan) -> str:
+    """Of a contender's runs."""
+    sizes = {name.replace("_", "-"): value for name, value in plan.tuning.items()}
+    aids = [name if value is True else f"{name}-{value:g}" for name, value in sizes.items()]
+    return "-".join([plan.contender.name, *filter(None, [plan.contender.variant]), *aids])
+
+
+def named(plan: Plan, run: Run) -> str:
+    """What a contender's run is called in a run's folder, endings apart."""
+    return f"{_folder(plan)}/{_file(label(plan.split, run.row), run.seed)}"
 
 
 def place(plan: Plan, run: Run) -> Path:
     """The file of a contender's finished run."""
     assert plan.options.run is not None
-    sizes = {name.replace("_", "-"): value for name, value in plan.tuning.items()}
-    aids = [name if value is True else f"{name}-{value:g}" for name, value in sizes.items()]
-    folder = "-".join([plan.contender.name, *filter(None, [plan.contender.variant]), *aids])
-    return kept_at(plan.options.run, folder, label(plan.split, run.row), run.seed)
+    return kept_at(plan.options.run, _folder(plan), label(plan.split, run.row), run.seed)
 
 
 __all__ = [
@@ -208,6 +220,7 @@ __all__ = [
     "Run",
     "kept_at",
     "label",
+    "named",
     "place",
     "plan_of",
     "refuse_seen",

@@ -56,6 +56,11 @@ class Scenes:
         self._runs = {i: run for i, run in enumerate(runs) if plan.filmed(run)}
         self._takes: dict[int, list[Take]] = {i: [] for i in self._runs}
 
+    @property
+    def wanted(self) -> bool:
+        """Whether any of the runs is to be filmed."""
+        return bool(self._runs)
+
     def shoot(self, states: PyTree, spent: int, once: bool = False) -> None:
         """Record one take of each with the agents' states `[R, ...]`; with `once`, only the first after the beginning."""
         frozen = self._plan.contender.frozen
