@@ -20,9 +20,9 @@ from headstart.agents.ppo import PPOConfig
 from headstart.errors import RunError, UsageError
 from headstart.hosts import cluster
 from headstart.nets.actor_critic import NetworkConfig
-from headstart.protocol import fanout, training, transfer
+from headstart.protocol import adaptation, fanout, keepers, training, transfer
 from headstart.protocol.adaptation import adapt
-from headstart.protocol.contenders import AdaptOptions, Contender, Plan, Run, plan_of
+from headstart.protocol.contenders import AdaptOptions, Contender, Plan, Run, named, plan_of
 from headstart.results import Result
 
 SUITE = suites.suite("bandit:arms=3,pulls=4")
@@ -68,6 +68,17 @@ def same(a: list[Result], b: list[Result]) -> bool:
     return strip[0] == strip[1]
 
 
+@pytest.fixture(autouse=True)
+def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> keepers.Memory:
+    """What keeps runs under way where there is no cluster: this process."""
+    found = keepers.Memory(keepers.Pace(seconds=0.0, share=1e9))
+    if "slow" not in request.keywords:
+        shelf = SimpleNamespace(drop=SimpleNamespace(remote=found.drop))
+        monkeypatch.setattr(fanout, "_shelf", lambda ray, plan: shelf)
+        monkeypatch.setattr(fanout, "Distant", lambda actor, pace: found)
+    return found
+
+
 class Raylike:
     """What `_spread` uses of Ray, in this process: tasks run when they are asked for, the last first."""
 
@@ -82,6 +93,7 @@ class Raylike:
     def __init__(self, lost: int | None = None) -> None:
         self.lost, self.asked, self.cancelled = lost, list[dict[str, Any]](), list[int]()
         self.tasks: dict[int, Any] = {}
+        self.killed = False
 
     def remote(self, **needs: Any) -> Any:
         self.asked.append(needs)
@@ -114,6 +126,9 @@ class Raylike:
         assert force
         self.cancelled.append(reference)
 
+    def kill(self, actor: Any) -> None:
+        self.killed = True
+
 
 def spread_by(ray: Raylike) -> Any:
     return lambda plan, runs, command: fanout._spread(ray, plan, runs, command, gpus=0.25)
@@ -129,9 +144,33 @@ def test_a_table_played_elsewhere_is_the_table_played_here(tmp_path: Path) -> No
     place = {"env_vars": {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.225"}}
     assert ray.asked == [{"num_cpus": 1, "num_gpus": 0.25, "max_retries": 5, "runtime_env": place}]
     assert ray.cancelled == []
+    assert ray.killed
     again = Raylike()
     assert same(adapt(SUITE, SCRATCH, options, plan().split, spread=spread_by(again)), here)
     assert again.tasks == {}  # what is kept is not played again
+
+
+def test_what_is_kept_of_a_run_is_not_played_again_and_forgotten_when_it_is_finished(
+    memory: keepers.Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that dies in its third piece, and the next, which plays that one alone."""
+    blob, run, played, chunks = fanout._pack(plan(), ""), Run(1, 0), list[int](), adaptation.either.chunks
+
+    def dying(*args: Any) -> Any:
+        played.append(args[5])
+        if len(played) == 3:
+            raise SystemExit
+        return chunks(*args)
+
+    monkeypatch.setattr(adaptation.either, "chunks", dying)
+    with pytest.raises(SystemExit):
+        fanout._play(blob, [run], memory)
+    fanout._play(blob, [run], memory)
+    assert played == [3, 3, 2, 2]
+    name = named(plan(), run)
+    assert memory.find(name)
+    adapt(SUITE, SCRATCH, OPTIONS, plan().split, spread=spread_by(Raylike()))
+    assert memory.find(name) is None
 
 
 def test_a_run_lost_for_good_ends_the_others_and_keeps_what_is_finished(tmp_path: Path) -> None:
@@ -146,7 +185,7 @@ def test_a_run_lost_for_good_ends_the_others_and_keeps_what_is_finished(tmp_path
 
 
 def test_a_worker_s_own_error_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise UsageError("the disk of the worker is on fire.")
 
     monkeypatch.setattr(fanout, "play_group", refuse)
@@ -290,7 +329,9 @@ class Door(gym.Env):
 """
 
 
-def test_a_foreign_suite_travels_with_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreign_suite_travels_with_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: keepers.Memory
+) -> None:
     """What a worker does that was started in another folder: tasks and module are found where the asker has them."""
     (tmp_path / "fandoor.py").write_text(DOOR)
     (tmp_path / "train.json").write_text(json.dumps([{"door": 1}]))
@@ -306,8 +347,9 @@ def test_a_foreign_suite_travels_with_its_files(tmp_path: Path, monkeypatch: pyt
     blob = fanout._pack(door, "")
     monkeypatch.chdir(tmp_path.parent)
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
-    ((_, there),) = fanout._play(blob, [Run(0, 0)])
+    ((_, there),) = fanout._play(blob, [Run(0, 0)], memory)
     assert same([there], here)
+    assert memory.find(named(door, Run(0, 0))) is None  # which would be in the middle of an episode
     assert there.scores[0] > 0.0
 
 
@@ -426,6 +468,64 @@ def test_a_node_is_killed_in_the_middle_and_the_table_is_complete_and_identical(
     assert len(found) == len(seen) == 24
     assert same(found, alone)
     assert len(list((tmp_path / "ray" / "runs").rglob("*.result.json"))) == 24
+
+
+def made(folder: Path) -> list[int]:
+    """How many pieces of each run under way are kept in a folder."""
+    kept = [path.read_bytes() for path in folder.rglob("*.progress")]
+    return [len(json.loads(data[: data.find(b"\n")])["steps"]) for data in kept]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore:os.fork:RuntimeWarning"
+)
+def test_a_run_whose_node_is_killed_goes_on_from_where_it_was_kept(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs on a node each, one of which is killed when both have played some of their hundred pieces."""
+    suite, pieces = suites.suite("cartpole"), 100
+    split = suite.split("test", 1)
+    config = PPOConfig(NetworkConfig(torso=(4,)), unroll=8, epochs=1, minibatches=1)
+    who = Contender("scratch", "ppo", config)
+    options = AdaptOptions(budget=400_000, lanes=2, seeds=(0, 1), points=pieces)
+    monkeypatch.setattr(fanout, "_PACE", keepers.Pace(seconds=0.0, share=1e9))
+    shelves, shelf, killed, told = (
+        list[Any](),
+        fanout._shelf,
+        list[list[int]](),
+        list[tuple[int, list[str]]](),
+    )
+    monkeypatch.setattr(fanout, "_shelf", lambda *args: shelves.append(shelf(*args)) or shelves[0])
+
+    def kill() -> None:
+        until = time.monotonic() + 300.0
+        while time.monotonic() < until and not killed:
+            if len(found := made(tmp_path)) == 2 and min(found) >= 10:
+                killed.append(found)
+                nodes.kill()
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill)
+    with cluster.joined(nodes.cluster.address, {"--fanout ray": True}) as ray:
+        killer.start()
+        there = adapt(
+            suite,
+            who,
+            dataclasses.replace(options, run=tmp_path),
+            split,
+            lambda _: told.append(ray.get(shelves[0].told.remote())),
+            spread=fanout.over(ray),
+        )
+    killer.join()
+    assert len(nodes.nodes) == 1
+    assert max(killed[0]) < pieces
+    kept, found = told[-1]
+    assert len(found) == 1  # one run went on from what was kept
+    # each piece but a run's last was kept once: none that was kept was played again
+    assert abs(kept - 2 * (pieces - 1)) <= 2 < min(killed[0])
+    assert list(tmp_path.rglob("*.progress")) == []
+    assert same(there, adapt(suite, who, options, split))
 
 
 @pytest.mark.slow

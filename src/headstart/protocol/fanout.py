@@ -2,14 +2,17 @@
 
     suite's name, split, contender and options go once into the object store
     for each run that is not kept yet: a task; every worker builds the agent once and compiles its programs once
-    a worker or node that is lost gives its run back, which is played again elsewhere
+    now and then a worker hands how far its run is to an actor on the node that asks, which keeps it beside the results
+    a worker or node that is lost gives its run back, which goes on elsewhere from there
 
 A run is a function of contender, task and seed alone, so that its result does not show where it was played,
-nor how often. Lanes of foreign simulators are stepped where the run is played, in processes. Files and modules that a
-suite names are looked for where they are on the machine that asks, on every node.
+nor in how many parts. Lanes of foreign simulators are stepped where the run is played, in processes; such a run begins
+again where it is lost. Files and modules that a suite names are looked for where they are on the machine that asks, on
+every node.
 """
 
 import dataclasses
+import importlib
 import os
 import pickle
 import sys
@@ -23,13 +26,18 @@ from headstart import results, suites
 from headstart.errors import HeadstartError, RunError, UsageError
 from headstart.hosts.actors import unlike
 from headstart.hosts.env import HostEnv
+from headstart.loops import either
 from headstart.protocol.adaptation import Spread, play_group
-from headstart.protocol.contenders import AdaptOptions, Contender, Plan, Run, plan_of
+from headstart.protocol.contenders import AdaptOptions, Contender, Plan, Run, named, plan_of
+from headstart.protocol.keepers import Distant, Keeper, Pace, Shelf
+from headstart.protocol.run_folder import make
 from headstart.results import Result
 from headstart.tasks import Split
 
 Played = tuple[Run, Result]
 
+_PACE = Pace()
+"""what it may cost a run that a lost worker's goes on where it was"""
 _LOOK = 10.0
 """seconds without a result after which it is looked whether a run still has a place anywhere"""
 _PLACE = 60.0
@@ -125,10 +133,23 @@ def _unpacked(blob: bytes) -> tuple[Plan, str]:
     return plan_of(suite, packed.split, packed.contender, packed.options), packed.command
 
 
-def _play(blob: bytes, runs: Sequence[Run]) -> list[Played]:
-    """What a Ray task does."""
+def _play(blob: bytes, runs: Sequence[Run], keeper: Keeper | None = None) -> list[Played]:
+    """What a Ray task does; of runs that were lost before, what `keeper` has not."""
     plan, command = _unpacked(blob)
-    return play_group(plan, runs, command)
+    return play_group(plan, runs, command, keeper=keeper)
+
+
+def _shelf(ray: Any, plan: Plan) -> Any:
+    """The actor that keeps runs under way: on the node that asks, and in its folder, which a Ray client's node has not."""
+    here = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy(
+        ray.get_runtime_context().get_node_id(), soft=True
+    )
+    client = importlib.import_module("ray.util.client").ray.is_connected()
+    folder = None if client or plan.options.run is None else plan.options.run.absolute()
+    if folder is not None:
+        make(folder)
+    kind = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)(Shelf)
+    return kind.remote(None if folder is None else str(folder), _PACE)
 
 
 def _spread(ray: Any, plan: Plan, runs: Sequence[Run], command: str, gpus: float) -> Iterator[Played]:
@@ -138,7 +159,9 @@ def _spread(ray: Any, plan: Plan, runs: Sequence[Run], command: str, gpus: float
     task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=_LOST, runtime_env=place)(_play)
     blob = ray.put(_pack(plan, command))
     groups = [runs[i : i + together] for i in range(0, len(runs), together)]
-    waiting, since = {task.remote(blob, group): group for group in groups}, time.monotonic()
+    shelf = None if either.is_foreign(plan.suite.env) else _shelf(ray, plan)
+    keeper = Distant(shelf, _PACE) if shelf else None
+    waiting, since = {task.remote(blob, group, keeper): group for group in groups}, time.monotonic()
     try:
         while waiting:
             ready, _ = ray.wait(list(waiting), num_returns=1, timeout=_LOOK)
@@ -149,9 +172,13 @@ def _spread(ray: Any, plan: Plan, runs: Sequence[Run], command: str, gpus: float
             for reference in ready:
                 group = waiting.pop(reference)
                 yield from _got(ray, reference, plan.contender.name, group)
+                if shelf:
+                    shelf.drop.remote(named(plan, group[0]))
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)
+        if shelf:
+            ray.kill(shelf)
 
 
 def _stranded(who: str, waiting: int, cores: int, gpus: float) -> RunError:
