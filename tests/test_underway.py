@@ -2,8 +2,13 @@
 
 import contextlib
 import dataclasses
+import json
 import logging
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from headstart import agents, suites
+from headstart import agents, results, suites
 from headstart.agents.ppo import PPOConfig
 from headstart.errors import RunError
 from headstart.loops import jit
@@ -280,3 +285,51 @@ def test_there_is_an_end_of_room(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a file where a folder should be")
     with pytest.raises(RunError, match="cannot be made"):
         Files(tmp_path, ALWAYS).keep("a/b", b"")
+
+
+ASK = """
+import sys
+from pathlib import Path
+
+import headstart as hs
+from headstart.agents.ppo import PPOConfig
+from headstart.nets.actor_critic import NetworkConfig
+from headstart.protocol import adaptation, keepers
+
+adaptation._PACE = keepers.Pace(0.0, 1e9)
+config = PPOConfig(NetworkConfig(torso=(4,)), unroll=8, epochs=1, minibatches=1)
+options = hs.TransferOptions(
+    suite="cartpole", agents=("ppo",), budget=400_000, seeds=1, tasks=1, lanes=2, run=Path(sys.argv[1])
+)
+hs.transfer(options, configs={"ppo": config})
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_and_called_again_makes_the_same_table(tmp_path: Path) -> None:
+    """By SIGKILL, in the middle; the next process writes nothing that tells of fewer pieces than there were."""
+    command = [sys.executable, "-c", ASK]
+
+    def made() -> int:
+        for path in (tmp_path / "killed").rglob("*.progress"):
+            with contextlib.suppress(OSError, ValueError):
+                return len(json.loads(path.read_bytes().partition(b"\n")[0])["steps"])
+        return 0
+
+    with subprocess.Popen([*command, str(tmp_path / "killed")]) as first:
+        while first.poll() is None and made() < 20:
+            time.sleep(0.01)
+        first.kill()
+    before, least = made(), 99
+    assert first.returncode == -signal.SIGKILL
+    assert before >= 20
+    with subprocess.Popen([*command, str(tmp_path / "killed")]) as second:
+        while second.poll() is None:
+            least = min(least, made() or 99)
+            time.sleep(0.01)
+    assert second.returncode == 0
+    assert least >= before
+    subprocess.run([*command, str(tmp_path / "whole")], check=True)
+    found = [results.load_all(tmp_path / name / "runs")[0] for name in ("killed", "whole")]
+    assert bare([(RUN, found[0])]) == bare([(RUN, found[1])])
+    assert list(tmp_path.rglob("*.progress")) == []
