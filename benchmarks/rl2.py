@@ -49,7 +49,7 @@ CASES: dict[str, tuple[str, int, int, int, dict[str, Any]]] = {
     "bandit-10-100": ("bandit:arms=10,pulls=100", 50_000_000, 256, 10_000, BANDIT),
     "tabular-mdp-10": ("tabular-mdp:episodes=10", 45_000_000, 256, 10_000, TABULAR),
     "maze-small-rays": ("maze-small:obs=rays", 42_000_000, 192, 2_000, MAZE),
-    "maze-small-rgb": ("maze-small", 3_000_000, 64, 500, MAZE),
+    "maze-small-rgb": ("maze-small", 2_000_000, 64, 500, MAZE),
 }
 SHORT = ("maze-small-rgb",)
 """trained for the curve, too short for a prior to ship"""
