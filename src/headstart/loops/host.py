@@ -29,42 +29,13 @@ from headstart.envs.trial import TrialObs
 from headstart.errors import UsageError
 from headstart.hosts.env import HostEnv, Simulators
 from headstart.loops.jit import Carry, Log, Tally
+from headstart.loops.sight import Sight, sight_of
 from headstart.types import Agent, AgentState, Memory, Metrics, Rollout, TimeStep, Transition
-
-
-@dataclass(frozen=True)
-class _Sight:
-    """The part of an agent's state that `act` reads: small, where most of the state is replay or optimiser."""
-
-    agent: Agent
-    tree: Any
-    shapes: tuple[jax.ShapeDtypeStruct, ...]
-    read: tuple[bool, ...]
-
-    def leaves(self, state: AgentState) -> list[Array]:
-        """The leaves that are read."""
-        return [leaf for leaf, read in zip(jax.tree.leaves(state), self.read, strict=True) if read]
-
-    def state(self, leaves: list[Array]) -> AgentState:
-        """A state with these leaves and nothing in the others, which the compiler drops."""
-        given = iter(leaves)
-        both = zip(self.shapes, self.read, strict=True)
-        whole = [next(given) if read else jnp.zeros(shape.shape, shape.dtype) for shape, read in both]
-        return jax.tree.unflatten(self.tree, whole)
-
-
-def _sight(agent: Agent, state: AgentState, memory: Memory, timestep: TimeStep) -> _Sight:
-    """Which leaves of its state an agent's `act` reads, found by tracing it."""
-    program = jax.make_jaxpr(agent.act)(state, memory, timestep, jr.key(0)).jaxpr
-    leaves, tree = jax.tree.flatten(state)
-    used = {id(v) for equation in program.eqns for v in equation.invars} | {id(v) for v in program.outvars}
-    read = tuple(id(v) in used for v in program.invars[: len(leaves)])
-    return _Sight(agent, tree, tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves), read)
 
 
 @partial(jax.jit, static_argnums=0)
 def _act(
-    sight: _Sight,
+    sight: Sight,
     leaves: list[Array],
     memory: Memory,
     timestep: TimeStep,
@@ -165,7 +136,7 @@ class HostLoop:
         state = jax.jit(self.agent.init)(k_agent)
         part = self._parts[0]
         seen = part.timestep._replace(final_obs=None)
-        self._sight = _sight(self.agent, state, part.memory, seen)
+        self._sight = sight_of(self.agent, state, part.memory, seen)
         tally = Tally(np.zeros(self.n, np.float32), np.zeros(self.n, np.int32))  # pyright: ignore[reportArgumentType]
         return self._carry(state, tally, 0)
 
