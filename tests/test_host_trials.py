@@ -68,6 +68,13 @@ class SingleEpisodes:
         assert not self.episode[np.asarray(then.first)].any()
         return then._replace(obs=then.obs.obs, first=ended, final_obs=then.obs.obs)
 
+    @property
+    def rows(self) -> np.ndarray:
+        return self._lanes.rows
+
+    def choose(self, chances: np.ndarray) -> None:
+        self._lanes.choose(chances)
+
     def close(self) -> None: ...
 
 

@@ -78,6 +78,7 @@ def test_scores_against_a_slow_twin() -> None:
     row = rng.integers(0, m, n)
     score, seen, stamp, begun = np.zeros(m), np.zeros(m, bool), np.zeros(m, int), 0
     open_ends: list[list[float]] = [[] for _ in range(n)]
+    before = np.ones(n, bool)
     for _ in range(8):
         rows, last = np.zeros((t + 1, n), np.int32), rng.random((t, n)) < 0.25
         advantage = rng.normal(size=(t, n)).astype(np.float32)
@@ -97,7 +98,8 @@ def test_scores_against_a_slow_twin() -> None:
         for level, means in ended.items():
             score[level], seen[level] = np.mean(means), True
         stamp[fresh] = begun
-        state = update(state, jnp.array(rows), jnp.array(last), jnp.array(advantage))
+        first, before = np.stack([before, *last[:-1]]), last[-1]
+        state = update(state, jnp.array(rows), jnp.array(first), jnp.array(last), jnp.array(advantage))
         np.testing.assert_allclose(state.score, score, rtol=1e-5)
         np.testing.assert_array_equal(state.seen, seen)
         np.testing.assert_array_equal(state.stamp, stamp)

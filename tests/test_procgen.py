@@ -163,6 +163,27 @@ def test_a_pinned_lane_keeps_its_level() -> None:
 
 
 @needs_procgen
+def test_levels_are_chosen_for_trials_alone() -> None:
+    lanes = ProcgenLanes(MAZE, levels(0, 1, 2), 3, 0, pinned=False, threads=1, episodes=2)
+    lanes.reset(0)
+    begun = lanes.rows
+    lanes.choose(np.array([0.0, 0.0, 1.0], np.float32))
+    for _ in range(1001):  # a maze ends after 500 steps at most
+        before, now = lanes.episode, lanes.step(np.zeros(3, np.int32))
+        over = np.asarray(now.first) & (before == 1)
+        begun = np.where(over, 2, begun)
+        assert lanes.rows.tolist() == begun.tolist()
+    assert begun.tolist() == [2, 2, 2]
+    lanes.close()
+    lanes = ProcgenLanes(MAZE, levels(0, 1, 2), 3, 0, pinned=False, threads=1)
+    with pytest.raises(UsageError, match="levels of maze are drawn by EnvPool, but in trials of episodes=2"):
+        lanes.choose(np.ones(3, np.float32) / 3)
+    small = {"num_levels": 8, "test_levels": 2}
+    chosen = {k: suites.suite("procgen:maze", **small, episodes=k).env for k in (0, 1, 2)}
+    assert [env.drawn_by == "" for env in chosen.values()] == [False, False, True]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@needs_procgen
 def test_levels_far_apart_are_not_drawn_from() -> None:
     with pytest.raises(UsageError, match="2 levels of maze lie 1001 apart"):
         ProcgenLanes(MAZE, levels(0, 1000), 2, 0, pinned=False)

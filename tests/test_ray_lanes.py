@@ -153,12 +153,16 @@ def agree(ray: Any, by: str, pinned: bool, monkeypatch: pytest.MonkeyPatch) -> N
         ended, rows = 0, set[int]()
         for seed in (3, 4):
             assert same(near.reset(seed), far.reset(seed))
+            if seed == 4:  # what is to come is chosen
+                for opened in (near, far):
+                    opened.choose(np.array([0.0, 0.3, 0.0, 0.7]))
             for action in actions:
                 here, there = near.step(action), far.step(action)
                 assert same(here, there)
                 assert np.array_equal(near.rows, far.rows)
                 assert np.array_equal(near.episode, far.episode)
                 ended, rows = ended + int(here.first.sum()), rows | set(near.rows.tolist())
+        assert pinned or set(near.rows.tolist()) <= {1, 3}
         assert ended > 60
         assert rows == ({5 % 4, 6 % 4, 7 % 4} if pinned else {0, 1, 2, 3})
         assert far.busy > 0
@@ -345,7 +349,7 @@ def test_a_node_of_another_version_refuses(tmp_path: Path) -> None:
     layout = Layout(LEAVES, ((), "int32"), 1, 1)
     job = Job("raytoys:Toy", {}, ({},), "make", 9, (0,), (0,), False, 0, layout, (), ())
     stepper = Stepper(job, results.versions() | {"numpy": "1.0"}, [], [slice(0, 1)])
-    answer, *_ = pickle.loads(stepper.reset(0, 0, [0], [0]))
+    answer, *_ = pickle.loads(stepper.reset(0, 0, [0], [0], [-1]))
     assert answer == (
         "refused",
         "a Ray worker has another numpy than the machine that asks; install the same on every node.",

@@ -38,6 +38,8 @@ _WORDS = 5.0
 """seconds for which the last words of a worker that died are looked for"""
 _TOLD = ("reward", "terminated", "truncated", "row", "episode", "busy")
 """what an actor says of its lanes beside what they show"""
+_HELD = ("row", "episode", "next")
+"""what it is told of them where they begin anew"""
 
 _DIRECT = 90_000
 """bytes that surely travel with an answer: beyond 100 000 Ray lays an object into a store, from where it is fetched"""
@@ -79,20 +81,22 @@ class Stepper:
         except OSError:
             return node, ""
 
-    def reset(self, seed: int, attempt: int, row: list[int], episode: list[int]) -> Any:
-        """Begin these episodes of trials of these rows; what is told is the same as of a step."""
-        block = self._crew.block
-        block["row"][...], block["episode"][...] = row, episode
+    def reset(self, seed: int, attempt: int, *held: list[int]) -> Any:
+        """Begin the episodes that `held` says, a list for each of `_HELD`; what is told is the same as of a step."""
+        for name, values in zip(_HELD, held, strict=True):
+            self._crew.block[name][...] = values
         return self._told("reset", seed, attempt)
 
     def step(self, action: bytes) -> Any:
-        """Play actions, given as they lie in memory.
+        """Play actions, given as they lie in memory, and after them the rows of the tasks that come next.
 
         Returns:
           What is told; where there are several parts of the lanes, a list of that and of what those after the first show.
         """
         block = self._crew.block
-        block["action"].reshape(-1).view(np.uint8)[...] = np.frombuffer(action, np.uint8)
+        given, size = np.frombuffer(action, np.uint8), block["action"].nbytes
+        block["action"].reshape(-1).view(np.uint8)[...] = given[:size]
+        block["next"].view(np.uint8)[...] = given[size:]
         return self._told("step")
 
     def _told(self, command: str, *numbers: int) -> Any:
@@ -156,10 +160,11 @@ class Actor:
     def ask(self, command: str, *numbers: int) -> None:
         """Tell it what to do next."""
         if command == "reset":
-            held = [self._block[name][self._lanes].tolist() for name in ("row", "episode")]
+            held = [self._block[name][self._lanes].tolist() for name in _HELD]
             self._begun, self._asked = numbers, self._reset.remote(*numbers, *held)
         else:
-            self._asked = self._step.remote(self._block["action"][self._lanes].tobytes())
+            given = (self._block[name][self._lanes].tobytes() for name in ("action", "next"))
+            self._asked = self._step.remote(b"".join(given))
 
     def answer(self) -> Answer:
         """How that went; what its lanes show is in the block by then."""

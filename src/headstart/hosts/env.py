@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from headstart.errors import UsageError
 from headstart.hosts.lanes import Hire
@@ -30,6 +30,20 @@ class Simulators(HostLanes, Protocol):
     @property
     def episode(self) -> np.ndarray:
         """Which of its trial's episodes each lane plays, `[N]`, from 0; always 0 where there are no trials."""
+        ...
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The row of the table that each lane plays, `[N]`."""
+        ...
+
+    def choose(self, chances: Float[np.ndarray, " M"]) -> None:
+        """Draw the tasks of episodes (of trials) to come with these chances, which add up to 1, until the next reset or
+        choice.
+
+        Raises:
+          UsageError: if the simulator draws them itself.
+        """
         ...
 
 
@@ -60,6 +74,8 @@ class HostEnv:
     """lanes that a process of its own steps; 0 where it is threads of this process that step them"""
     by: Callable[[Hire], Open] | None = None
     """`by(hire)` opens lanes that other workers step; None where it is threads of this process that step them"""
+    drawn_by: str = ""
+    """who draws the tasks of lanes that are not pinned, where nobody else can choose them; "" where lanes can `choose`"""
 
     def __post_init__(self) -> None:
         if self.halves < 1:

@@ -1,6 +1,7 @@
 """Lanes of a Gymnasium environment that workers step: processes of this machine, or actors of a Ray cluster.
 
     reset(seed) → every lane begins an episode, with random numbers of (seed, lane's name, worker's attempt)
+    choose(p)   → each lane's next task is drawn here, with these chances, and put into the block for its worker
     step(a_t)   → actions into the block, a word to every worker, their answers
     a worker that dies is replaced: its lanes' episodes count as truncated, and as a death;
     three deaths with no episode finished between them end the run, with the worker's own error
@@ -15,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Bool, Float, PyTree
 
 from headstart.errors import RunError, UsageError
 from headstart.hosts.shared import Block, Layout
@@ -24,6 +25,8 @@ from headstart.types import Box, Discrete, MultiDiscrete, Space, Spec, TimeStep
 
 _DEATHS = 3
 """in a row end the run"""
+_OWN = -1
+"""for the row that comes next, where the lane's worker draws it"""
 
 
 @runtime_checkable
@@ -105,7 +108,8 @@ class WorkerLanes:
             for i, group in enumerate(groups)
         ]
         self._posts: list[_Post] = []
-        self._seed = 0
+        self._seed, self._first, self._m = 0, first, len(tasks)
+        self._chances: np.ndarray | None = None
         self._seen: list[np.ndarray] = []
         self.deaths = 0
 
@@ -130,13 +134,15 @@ class WorkerLanes:
         return float(self._block["busy"].mean())
 
     def reset(self, seed: int) -> TimeStep:
-        """Begin an episode in every lane; the same seed begins the same ones.
+        """Begin an episode in every lane, its task drawn evenly; the same seed begins the same ones.
 
         Raises:
           UsageError: if the environment cannot be made as it was asked for.
           RunError: if it breaks Gymnasium's interface, or its worker dies three times.
         """
-        self._seed = seed
+        self._seed, self._chances = seed, None
+        self._random = np.random.default_rng(np.random.SeedSequence((seed, self._first), spawn_key=(0,)))
+        self._block["next"][...] = _OWN
         if not self._posts:
             self._posts = [_Post(job, self._hire(job, self._block)) for job in self._jobs]
         for post in self._posts:
@@ -150,6 +156,16 @@ class WorkerLanes:
         blank: Any = (np.zeros(n, np.float32), np.ones(n, np.float32), np.ones(n, bool))
         reward, discount, first = blank
         return TimeStep(self._obs(obs), reward, discount, first, self._obs(obs))
+
+    def choose(self, chances: Float[np.ndarray, " M"]) -> None:
+        """Draw the tasks of episodes (of trials) to come with these chances, until the next reset or choice."""
+        self._chances = chances / chances.sum(dtype=np.float64)
+        self._draw(np.ones(self._block.layout.n, bool))
+
+    def _draw(self, which: Bool[np.ndarray, " N"]) -> None:
+        """Put down what comes next in some lanes, where that is not left to their workers."""
+        if self._chances is not None:
+            self._block["next"][which] = self._random.choice(self._m, int(which.sum()), p=self._chances)
 
     def step(self, action: np.ndarray) -> TimeStep:
         """Play one action `[N, ...]` in every lane; an episode that ends is followed by the next one's beginning.
@@ -169,6 +185,7 @@ class WorkerLanes:
         for post in died:
             lost[list(post.job.lanes)] = True
         reward[lost], terminated[lost], first[lost] = 0.0, False, True
+        self._draw(first & (block["episode"] == 0))
         obs = self._look()
         final = [leaf.copy() for leaf in obs]
         for leaf, last, old in zip(final, block.final, before, strict=True):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from headstart.errors import RunError, UsageError
 from headstart.types import Box, Discrete, Spec, TimeStep
@@ -43,6 +43,9 @@ HORIZONS: dict[str, int] = {
 MODES: dict[str, str] = {"easy": "Easy", "hard": "Hard"}
 ACTIONS = 15
 """eight directions, standing still, and six buttons of which a game uses what it knows"""
+
+DRAWN_BY = "EnvPool, but in trials of episodes=2 or more"
+"""levels"""
 
 _QT = ("libQt5Core.so.5", "libQt5Gui.so.5")
 _WASTE = 4
@@ -188,6 +191,7 @@ class ProcgenLanes:
         self._pinned = pinned and len(self._levels) > 1
         self._episodes = episodes
         self._held = episodes > 1 and not pinned and len(self._levels) > 1
+        self._chances: Float[np.ndarray, " M"] | None = None
         spread = int(self._levels.max() - self._levels.min()) + 1
         if not (self._pinned or self._held) and spread > _WASTE * len(self._levels):
             raise UsageError(
@@ -222,6 +226,7 @@ class ProcgenLanes:
         self.close()
         begun = time.perf_counter()
         word = int(np.random.SeedSequence([seed, self._first]).generate_state(1)[0]) & 0x3FFFFFFF
+        self._chances = None
         self._random, self._episode = np.random.default_rng([seed, self._first]), np.zeros(self._n, np.int32)
         if self._held:
             parts = [(np.array([lane]), self._drawn()) for lane in range(self._n)]
@@ -243,7 +248,17 @@ class ProcgenLanes:
 
     def _drawn(self) -> Int[np.ndarray, "1"]:
         """A level for a trial."""
-        return self._random.choice(self._levels, 1)
+        return self._random.choice(self._levels, 1, p=self._chances)
+
+    def choose(self, chances: Float[np.ndarray, " M"]) -> None:
+        """Draw the levels of trials to come with these chances, until the next reset or choice.
+
+        Raises:
+          UsageError: if the lanes play no trials, whose levels EnvPool draws.
+        """
+        if not self._held and len(self._levels) > 1:
+            raise UsageError(f"levels of {self._game.name} are drawn by {DRAWN_BY}.")
+        self._chances = chances / chances.sum(dtype=np.float64)
 
     def _after(self, i: int, last: Int[np.ndarray, " k"]) -> UInt8[np.ndarray, "k 64 64 3"]:
         """What is seen first of the episodes after those that ended in some of group i's lanes; a new trial of a lane that

@@ -34,6 +34,7 @@ class Layout:
             "terminated": ((self.n,), "bool"),
             "truncated": ((self.n,), "bool"),
             "row": ((self.n,), "int32"),
+            "next": ((self.n,), "int32"),
             "episode": ((self.n,), "int32"),
             "busy": ((self.workers,), "float64"),
         }

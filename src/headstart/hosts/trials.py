@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Float, PyTree
 
 from headstart.envs.trial import Trial, TrialObs
 from headstart.hosts.env import HostEnv, Open, Simulators
@@ -45,6 +45,15 @@ class TrialLanes:
     def episode(self) -> np.ndarray:
         """Which of its trial's episodes each lane plays, `[N]`, from 0."""
         return self._lanes.episode
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The row of the table that each lane plays, `[N]`."""
+        return self._lanes.rows
+
+    def choose(self, chances: Float[np.ndarray, " M"]) -> None:
+        """Draw the tasks of trials to come with these chances."""
+        self._lanes.choose(chances)
 
     def reset(self, seed: int) -> TimeStep:
         """Begin a trial in every lane."""

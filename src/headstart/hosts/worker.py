@@ -3,7 +3,8 @@
     python -m headstart.hosts.worker SOCKET MEMORY       (descriptors of what is open; only `processes` starts this)
 
 Observations, rewards and actions lie in a block of memory, which a process shares with the run, and an actor does not
-(`actors`). A lane whose episode ended is reset in the same step, and its last observation kept. JAX is not imported.
+(`actors`). A lane whose episode ended is reset in the same step, and its last observation kept; it draws its next task
+itself, but where the run has put down which it is (`next`, from 0). JAX is not imported.
 """
 
 import os
@@ -75,6 +76,8 @@ class _Lane:
         job = self._job
         drawn, seed = int(self._random.integers(len(job.tasks))), int(self._random.integers(2**31))
         if not self._block["episode"][self._lane]:
+            chosen = int(self._block["next"][self._lane])
+            drawn = drawn if chosen < 0 else chosen
             self._block["row"][self._lane] = self._name % len(job.tasks) if job.pinned else drawn
         row = int(self._block["row"][self._lane])
         task = job.tasks[row]

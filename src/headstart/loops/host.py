@@ -1,6 +1,7 @@
 """The loop around foreign simulators: they step on the host, the agent acts and learns on the device.
 
     for each update:
+        simulators.choose(curriculum's chances)               if the agent has one
         for t in 0 .. T-1:
             for each half of the lanes:                       while one half is stepped, the other's actions are computed
                 wait for o_t;  a_t ~ agent.act(o_t);  hand a_t to its simulators
@@ -8,8 +9,9 @@
 
 All randomness of update u is derived from (seed, u), as in `loops.jit`, and with one part and no staleness the two agree on
 one environment to rounding. With `staleness` 1 the rollout of update u is played by the weights before update u - 1: never
-older. What a simulator is in the middle of cannot be saved: a resumed run begins new episodes, and is not the
-run that was never stopped, though the same each time it is resumed from there.
+older; what a curriculum learns of a rollout always counts in the next. What a simulator is in the middle of cannot be saved:
+a resumed run begins new episodes, and is not the run that was never stopped, though the same each time it is resumed from
+there.
 """
 
 import contextlib
@@ -30,7 +32,7 @@ from headstart.errors import UsageError
 from headstart.hosts.env import HostEnv, Simulators
 from headstart.loops.jit import Carry, Log, Tally
 from headstart.loops.sight import Sight, sight_of
-from headstart.types import Agent, AgentState, Memory, Metrics, Rollout, TimeStep, Transition
+from headstart.types import Agent, AgentState, Curriculum, Memory, Metrics, Rollout, TimeStep, Transition
 
 
 @partial(jax.jit, static_argnums=0)
@@ -53,6 +55,18 @@ def _update(
     agent: Agent, state: AgentState, rollout: Rollout, key: PRNGKeyArray
 ) -> tuple[AgentState, Metrics]:
     return agent.update(state, rollout, key)
+
+
+@partial(jax.jit, static_argnums=0)
+def _chances(curriculum: Curriculum, course: PyTree) -> Float[Array, " M"]:
+    return curriculum.chances(course)
+
+
+@partial(jax.jit, static_argnums=0)
+def _follow(
+    curriculum: Curriculum, course: PyTree, row_t: Int[Array, "T1 N"], rollout: Rollout, state: AgentState
+) -> PyTree:
+    return curriculum.update(course, row_t, rollout, state)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -138,14 +152,16 @@ class HostLoop:
         seen = part.timestep._replace(final_obs=None)
         self._sight = sight_of(self.agent, state, part.memory, seen)
         tally = Tally(np.zeros(self.n, np.float32), np.zeros(self.n, np.int32))  # pyright: ignore[reportArgumentType]
-        return self._carry(state, tally, 0)
+        m = jax.tree.leaves(tasks)[0].shape[0]
+        course = self.agent.curriculum.init(m, self.n) if self.agent.curriculum else ()
+        return self._carry(state, tally, 0, course)
 
-    def _carry(self, state: AgentState, tally: Tally, update: int) -> Carry:
+    def _carry(self, state: AgentState, tally: Tally, update: int, course: PyTree) -> Carry:
         self._made = update
         memory = _side_by_side([part.memory for part in self._parts])
         timestep = _side_by_side([part.timestep for part in self._parts])
         lanes: Any = self
-        return Carry(state, memory, lanes, timestep, tally, jnp.int32(update))
+        return Carry(state, memory, lanes, timestep, tally, jnp.int32(update), course)
 
     def check(self, carry: Carry) -> None:
         """Trace an update: settings that do not fit each other show before anything is played.
@@ -181,7 +197,7 @@ class HostLoop:
             part.memory = self.agent.memory(part.n)
         self._acting = []
         blank = jax.tree.map(lambda x: np.zeros_like(np.asarray(x)), carry.tally)
-        return self._carry(carry.agent, blank, int(carry.update))
+        return self._carry(carry.agent, blank, int(carry.update), carry.curriculum)
 
     def chunk(self, carry: Carry, key: PRNGKeyArray, updates: int) -> tuple[Carry, Log]:
         """`updates` updates; `carry` is donated. The log's leaves are `[updates]`, and its metrics tell which side was busy:
@@ -189,15 +205,19 @@ class HostLoop:
         """
         if int(carry.update) != self._made:
             carry = self._resume(carry, key)
-        state, tally, made = carry.agent, carry.tally, self._made
+        state, tally, course, made = carry.agent, carry.tally, carry.curriculum, self._made
         simulated, begun = self._simulated(), time.perf_counter()
         self._acted = self._learned = 0.0
         metrics: list[Metrics] = []
         episodes: list[tuple[int, float, int]] = []
         for update in range(made, made + updates):
             keys, k_update = _keys(key, np.uint32(update), self.agent.unroll)
-            rollout, tally, ended = self._rollout(state, tally, keys)
+            self._choose(course)
+            rollout, row_t, tally, ended = self._rollout(state, tally, keys)
             state = self._joined(state, metrics)
+            if self.agent.curriculum:
+                rollout = jax.device_put(rollout)  # once, for both who learn from it
+                course = _follow(self.agent.curriculum, course, row_t, rollout, state)
             self._begin_update(state, rollout, k_update)
             episodes.append(ended)
             if not self.env.staleness:
@@ -206,11 +226,18 @@ class HostLoop:
         wall = time.perf_counter() - begun
         learning = min((self._acted + self._learned) / wall, 1.0)
         shares = ((self._simulated() - simulated) / wall, learning, float(self.deaths))
-        return self._carry(state, tally, made + updates), _log(metrics, episodes, shares)
+        return self._carry(state, tally, made + updates, course), _log(metrics, episodes, shares)
 
     def _simulated(self) -> float:
         """Seconds that the average worker has simulated."""
         return sum(part.lanes.busy for part in self._parts) / len(self._parts)
+
+    def _choose(self, course: PyTree) -> None:
+        """Tell the simulators what their lanes are to play next."""
+        if self.agent.curriculum:
+            chances = np.asarray(_chances(self.agent.curriculum, course))
+            for part in self._parts:
+                part.lanes.choose(chances)
 
     def _begin_update(self, state: AgentState, rollout: Rollout, key: PRNGKeyArray) -> None:
         """Learn in the background; meanwhile the acting weights are a copy of those from before."""
@@ -236,10 +263,13 @@ class HostLoop:
 
     def _rollout(
         self, state: AgentState, tally: Tally, keys: Key[Array, " T"]
-    ) -> tuple[Rollout, Tally, tuple[int, float, int]]:
-        """T steps in all lanes; the last result is what episodes ended: count, returns, lengths."""
+    ) -> tuple[Rollout, Int[np.ndarray, "T1 N"], Tally, tuple[int, float, int]]:
+        """T steps in all lanes; beside them the row that each lane plays at every step and after the last, and what
+        episodes ended: count, returns, lengths.
+        """
         leaves = self._acting or self._sight.leaves(state)
         steps: list[list[Transition]] = [[] for _ in self._parts]
+        row_t: list[list[np.ndarray]] = [[] for _ in self._parts]
         waiting: list[Future[TimeStep] | None] = [None] * len(self._parts)
         for part in self._parts:
             part.began = part.memory
@@ -250,17 +280,20 @@ class HostLoop:
                     steps[i][-1] = _outcome(steps[i][-1], part.timestep)
                 transition = self._press(part, leaves, keys, np.array([t, i], np.int32))
                 steps[i].append(transition)
+                row_t[i].append(part.lanes.rows)
                 waiting[i] = self._pool.submit(part.lanes.step, np.asarray(transition.action))
         for i, part in enumerate(self._parts):
             part.join(waiting[i])
             steps[i][-1] = _outcome(steps[i][-1], part.timestep)
+            row_t[i].append(part.lanes.rows)
         transitions = _side_by_side([_stack(one) for one in steps], axis=1)
         self.rewarded = self.rewarded or bool(np.any(transitions.reward))
         memory = _side_by_side([part.began for part in self._parts])
         after = _side_by_side([part.memory for part in self._parts])
         timestep = _side_by_side([part.timestep for part in self._parts])
         tally, ended = _count(tally, transitions)
-        return Rollout(memory, transitions, timestep, None, after), tally, ended
+        rows = np.concatenate([np.stack(one) for one in row_t], axis=1)
+        return Rollout(memory, transitions, timestep, None, after), rows, tally, ended
 
     def _press(
         self, part: _Part, leaves: list[Array], keys: Key[Array, " T"], place: np.ndarray

@@ -52,7 +52,7 @@ class Scores(NamedTuple):
     """C_i: episodes begun in all when the level was last begun"""
     begun: Int[Array, ""]
     total: Float[Array, " N"]
-    """sum of |Â_t| so far in a lane's episode"""
+    """sum of |Â_t| so far in a lane's episode, also after its end"""
     length: Int[Array, " N"]
 
 
@@ -90,20 +90,23 @@ def chances(known: Scores, config: LevelReplay) -> Float[Array, " M"]:
 def update(
     known: Scores,
     row_t: Int[Array, "T1 N"],
+    first_t: Bool[Array, "T N"],
     last_t: Bool[Array, "T N"],
     advantage_t: Float[Array, "T N"],
 ) -> Scores:
     """What a rollout adds: scores of the levels whose episodes ended in it, and when levels were begun."""
 
     def one(
-        so_far: tuple[Array, Array], step: tuple[Array, Array]
+        so_far: tuple[Array, Array], step: tuple[Array, Array, Array]
     ) -> tuple[tuple[Array, Array], Float[Array, " N"]]:
-        advantage, last = step
-        total, length = so_far[0] + jnp.abs(advantage), so_far[1] + 1
+        advantage, first, last = step
+        # forgotten where an episode begins, not where one ends: those of a resumed run's simulators never do
+        total, length = (jnp.where(first, 0, x) for x in so_far)
+        total, length = total + jnp.abs(advantage), length + 1
         mean = jnp.where(last, total / length.astype(jnp.float32), 0.0)
-        return (jnp.where(last, 0.0, total), jnp.where(last, 0, length)), mean
+        return (total, length), mean
 
-    (total, length), mean_t = jax.lax.scan(one, (known.total, known.length), (advantage_t, last_t))
+    (total, length), mean_t = jax.lax.scan(one, (known.total, known.length), (advantage_t, first_t, last_t))
     m = known.score.shape[0]
     ended = jnp.zeros(m, jnp.int32).at[row_t[:-1]].add(last_t.astype(jnp.int32))
     summed = jnp.zeros(m).at[row_t[:-1]].add(mean_t)
@@ -133,15 +136,16 @@ def choosing(agent: Agent, config: LevelReplay, suite: Suite, size: int | None) 
     estimate = agent.advantage
     if size is None:
         raise UsageError(f"level replay needs a finite training set of {suite.name}; say how many tasks.")
-    if isinstance(suite.env, HostEnv):
+    if isinstance(suite.env, HostEnv) and suite.env.drawn_by:
         raise UsageError(
-            f"level replay chooses the tasks of compiled environments, which {suite.name} is not."
+            f"level replay chooses training tasks, and those of {suite.name} are drawn by {suite.env.drawn_by}."
         )
     if estimate is None:
         raise UsageError("level replay needs an agent that estimates advantages, such as ppo.")
 
     def after(known: Scores, row_t: Array, rollout: Rollout, state: AgentState) -> Scores:
-        return update(known, row_t, rollout.transitions.last, estimate(state, rollout))
+        steps = rollout.transitions
+        return update(known, row_t, steps.first, steps.last, estimate(state, rollout))
 
     return agent._replace(curriculum=Curriculum(init, lambda known: chances(known, config), after))
 

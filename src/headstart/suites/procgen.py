@@ -176,6 +176,7 @@ def procgen(
     about = (
         f"Procgen's {game} ({mode}); score: mean return of an episode ({low:g} is chance, {high:g} the most)"
     )
-    env: Any = HostEnv(f"procgen {game}", which.spec, opened, halves, stale, width=32)
+    drawn_by = "" if episodes > 1 else host.DRAWN_BY
+    env: Any = HostEnv(f"procgen {game}", which.spec, opened, halves, stale, width=32, drawn_by=drawn_by)
     env = in_trials(env, episodes) if episodes else env
     return Suite("procgen", env, sample, about=about, tables=tables, scale=RANGES[game][mode])
