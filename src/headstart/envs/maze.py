@@ -51,7 +51,10 @@ def _direction(heading: Int[Array, ""]) -> tuple[Float[Array, ""], Float[Array, 
 
 
 def _wall(lines: Int[Array, " lines"], line: Int[Array, ""], place: Int[Array, ""]) -> Bool[Array, ""]:
-    return ((lines[line].astype(jnp.int32) >> place) & 1) == 1
+    word = lines[0]  # chosen, not looked up: a gather ends XLA's fusion
+    for k in range(1, lines.shape[0]):
+        word = jnp.where(line == k, lines[k], word)
+    return ((word.astype(jnp.int32) >> place) & 1) == 1
 
 
 def _slide(
@@ -82,13 +85,13 @@ def _slide(
 
 
 def _walk(
-    task: MazeTask, position: Float[Array, "2"], move: Float[Array, "2"]
-) -> tuple[Array, Bool[Array, ""]]:
+    task: MazeTask, position: tuple[Array, Array], move: tuple[Array, Array]
+) -> tuple[tuple[Array, Array], Bool[Array, ""]]:
     """One frame: first along x, then along y; whether a wall was in the way."""
     x, y = position
     x, hit_x = _slide(x, y, move[0], task.vertical, task.horizontal)
     y, hit_y = _slide(y, x, move[1], task.horizontal, task.vertical)
-    return jnp.stack([x, y]), hit_x | hit_y
+    return (x, y), hit_x | hit_y
 
 
 def _centre(cell: Int[Array, "2"]) -> Float[Array, "2"]:
@@ -137,11 +140,13 @@ class Maze:
         turn = (action == RIGHT).astype(jnp.int32) - (action == LEFT).astype(jnp.int32)
         heading = (state.heading + turn) % TURNS
         pace = jnp.where(action == FORWARD, SPEED, 0.0)
-        move = pace * jnp.stack(_direction(heading))
-        position, hit = state.position, jnp.bool_(False)
+        c, s = _direction(heading)
+        move = (pace * c, pace * s)
+        position, hit = (state.position[0], state.position[1]), jnp.bool_(False)
         for _ in range(FRAMES):
             position, bump = _walk(task, position, move)
             hit |= bump
+        position = jnp.stack(position)
         reached = _gap(task, position)[1] < REACH
         clock = state.clock + 1
         reward = -0.04 - 0.001 * hit.astype(jnp.float32) + reached.astype(jnp.float32)
