@@ -268,6 +268,18 @@ def test_copies_count_once_and_settings_are_told_apart() -> None:
     assert (pooled["runs"], pooled["training_seeds"]) == (24, [0, 1])
 
 
+def test_a_setting_that_older_results_lack_tells_nobody_apart() -> None:
+    """Unless newer ones differ in it."""
+    old, new = (
+        runs("ppo", slow, seeds=1, config={"lr": 0.1}),
+        runs("ppo", slow, seeds=3, config={"lr": 0.1, "new": False}),
+    )
+    (one,) = only([*old, *new[3:]])["agents"]
+    assert one["name"] == "ppo"
+    other = runs("ppo", fast, seeds=1, config={"lr": 0.1, "new": True})
+    assert len(only([*old, *new, *other])["agents"]) > 1
+
+
 def test_failed_and_missing_runs_are_left_out_and_said(tmp_path: Path) -> None:
     found = runs("ppo", slow)
     lost = dataclasses.replace(

@@ -58,36 +58,55 @@ def task_of(result: Result) -> Task:
     return int(result.facts["row"]), str(result.facts["task"])
 
 
-def _setting(result: Result) -> dict[str, Any]:
+def _younger(found: Sequence[Result]) -> dict[str, set[str]]:
+    """By contender, the settings that some results lack and the others agree on: results from before there was such a
+    setting, and those that leave it as it was.
+    """
+    configs: dict[str, list[dict[str, Any]]] = {}
+    for result in found:
+        configs.setdefault(result.agent, []).append(headline.flat(result.config))
+    younger: dict[str, set[str]] = {}
+    for agent, mine in configs.items():
+        values = {
+            key: [str(config[key]) for config in mine if key in config]
+            for key in {k for c in mine for k in c}
+        }
+        younger[agent] = {k for k, v in values.items() if len(v) < len(mine) and len(set(v)) == 1}
+    return younger
+
+
+def _setting(result: Result, younger: dict[str, set[str]]) -> dict[str, Any]:
     """What makes two runs of a contender differ in more than their seed."""
     about = {"tasks": (result.prior or {}).get("tasks", 0), "trained on": (result.prior or {}).get("suite")}
     about |= {"frozen": result.facts.get("frozen"), "lanes": result.facts.get("lanes"), "suite": result.suite}
     about["tuning"] = result.facts.get("tuning")
-    return about | headline.flat(result.config)
+    config = headline.flat(result.config)
+    return about | {key: config[key] for key in config if key not in younger[result.agent]}
 
 
 def contenders_of(found: Sequence[Result]) -> list[Contender]:
     """Results by contender and setting; copies dropped, two different results of one seed kept apart."""
+    younger = _younger(found)
     cells: dict[tuple[str, str, int], dict[tuple[Any, ...], dict[Task, Result]]] = {}
     for result in found:
-        key = json.dumps(_setting(result), sort_keys=True, default=str)
+        key = json.dumps(_setting(result, younger), sort_keys=True, default=str)
         run = ((result.prior or {}).get("seed"), result.seed)
         for copy in itertools.count():
             row = cells.setdefault((result.agent, key, copy), {}).setdefault(run, {})
             same = row.setdefault(task_of(result), result)
             if same is result or np.array_equal(same.scores, result.scores, equal_nan=True):
                 break
-    names = _names([next(iter(next(iter(runs.values())).values())) for runs in cells.values()])
+    names = _names([next(iter(next(iter(runs.values())).values())) for runs in cells.values()], younger)
     return [Contender(name, runs) for name, runs in zip(names, cells.values(), strict=True)]
 
 
-def _names(firsts: Sequence[Result]) -> list[str]:
+def _names(firsts: Sequence[Result], younger: dict[str, set[str]]) -> list[str]:
     """A name of its own for each variant: the contender's, and the first two settings in which its variants differ."""
     names: list[str] = []
     for one in firsts:
-        mine = [_setting(other) for other in firsts if other.agent == one.agent]
+        mine = [_setting(other, younger) for other in firsts if other.agent == one.agent]
         keys = [k for k in dict.fromkeys(itertools.chain(*mine)) if len({str(s.get(k)) for s in mine}) > 1]
-        own = _setting(one)
+        own = _setting(one, younger)
         said = [_said(key, own.get(key)) for key in keys[:2]]
         names.append(" ".join([one.agent, *said]))
     seen: Counter[str] = Counter()

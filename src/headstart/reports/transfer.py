@@ -168,7 +168,7 @@ def _with_intervals(agents: Sequence[dict[str, Any]], scores: dict[str, aggregat
             agent["iqm_interval"] = aggregate.interval(sample[agent["name"]].iqm)
 
 
-def difference(x: aggregate.Scores, y: aggregate.Scores) -> dict[str, Any]:
+def difference(x: Float[np.ndarray, "S M"], y: Float[np.ndarray, "R M"]) -> dict[str, Any]:
     """Mean score of x less that of y over the tasks both have played, and its 95 % interval (None without repetitions)."""
     shared = np.isfinite(x).any(axis=0) & np.isfinite(y).any(axis=0)
     if not shared.any():
