@@ -13,7 +13,7 @@ import pytest
 from headstart.envs import lanes
 from headstart.envs.maze import FORWARD, LEFT, RADIUS, RAYS, REACH, RIGHT, Maze, MazeState
 from headstart.envs.maze_map import TURNS, MazeTask
-from headstart.envs.maze_view import BALL, PALETTE, WALL, picture
+from headstart.envs.maze_view import BALL, PALETTE, WALL, cast, picture
 from headstart.envs.trial import Trial
 from headstart.errors import UsageError
 from headstart.suites import suite
@@ -175,6 +175,44 @@ def test_rays_are_those_of_a_slow_twin(mazes):
         expected = [1, 1 / (1 + distance), math.sin(off)] if visible else [0, 0, 0]
         np.testing.assert_allclose(seen[i, -3:], expected, atol=1e-5)
     assert sighted >= 1
+
+
+def first_wall(task: MazeTask, eye: np.ndarray, u: np.float32, v: np.float32) -> tuple[float, int, int]:
+    """A cast as a plain loop over a ray's crossings: distance, line and place of the wall it ends at."""
+    n = len(task.vertical) - 1
+    hits = [(4.0 * n, 0, 0)]
+    for line in range(2 * n + 2):
+        axis, k = divmod(line, n + 1)
+        lines, (a, b) = (task.vertical, task.horizontal)[axis], ((u, v), (v, u))[axis]
+        t = (k - float(eye[axis])) / (float(a) or 1e-6)
+        place = min(max(math.floor(eye[1 - axis] + t * float(b)), 0), n - 1)
+        if t > 0 and int(lines[k]) >> place & 1:
+            hits.append((t, line, place))
+    return min(hits)
+
+
+def test_a_cast_names_the_wall_that_a_plain_loop_finds(mazes):
+    n, tasks = mazes
+    rng = np.random.default_rng(1)
+    eye = rng.uniform(0.01, n - 0.01, (MAZES, 2)).astype(np.float32)
+    angle = rng.uniform(0, 2 * math.pi, (MAZES, 20))
+    u, v = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+    u[:, 0], v[:, 0] = 0.0, 1.0  # parallel to half of the lines
+    table = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *tasks)
+    hit = jax.device_get(jax.jit(jax.vmap(cast))(table, eye, u, v))
+    found = [[first_wall(task, eye[i], u[i, r], v[i, r]) for r in range(20)] for i, task in enumerate(tasks)]
+    distance, line, place = np.moveaxis(np.array(found), -1, 0)
+    same = (hit.line == line) & (hit.place == place)
+    assert same.mean() > 0.999, "but for a ray that meets a corner"
+    np.testing.assert_allclose(hit.distance[same], distance[same], rtol=1e-4, atol=1e-5)
+    assert len(np.unique(line)) == 2 * n + 2
+
+
+def test_a_ray_that_meets_no_wall_ends_far_away(small):
+    _, table = small
+    task = jax.tree.map(lambda leaf: leaf[0], table)
+    hit = jax.jit(cast)(task, jnp.array([-1.0, -1.0]), jnp.array([-0.6]), jnp.array([-0.8]))
+    assert (float(hit.distance[0]), int(hit.line[0]), int(hit.place[0])) == (20.0, 0, 0)
 
 
 def test_looks_tell_walls_apart_and_belong_to_the_wall(small):
