@@ -57,10 +57,8 @@ def follow(env: Maze, task: Task, horizon: int) -> jax.Array:
     """Steps until the target, by one who knows the way: turn towards the next cell's centre, or run."""
 
     def act(state):
-        view = jax.tree.leaves(env.privileged(task, state))[0]
-        place, target, way = view[:2] * env.size, view[2:4] * env.size, view[7:9]
-        aim = jnp.where(jnp.any(way != 0), jnp.floor(place) + 0.5 + way, target) - place
-        off = jnp.arctan2(view[4] * aim[1] - view[5] * aim[0], view[4] * aim[0] + view[5] * aim[1])
+        ahead, right = env.privileged(task, state).view[9:11]
+        off = jnp.arctan2(right, ahead)
         return jnp.where(jnp.abs(off) <= math.pi / TURNS + 1e-4, FORWARD, jnp.where(off > 0, RIGHT, LEFT))
 
     def body(state, _):

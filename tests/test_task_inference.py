@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from headstart.agents import agent
 from headstart.agents.ppo import PPOConfig, ppo
 from headstart.errors import UsageError
 from headstart.loops import jit
@@ -26,9 +27,9 @@ LANES = 64
 
 def trained(config: PPOConfig, updates: int) -> tuple[Any, Any]:
     """Weights, and the metrics of every update."""
-    agent, split = ppo(BANDIT.env.spec, config), BANDIT.split("train", 1000)
-    start = jit.start(agent, BANDIT.env, split.tasks, jr.key(0), LANES)
-    carry, log = jit.chunk(agent, BANDIT.env, split.tasks, start, jr.key(1), updates)
+    learner, split = ppo(BANDIT.env.spec, config), BANDIT.split("train", 1000)
+    start = jit.start(learner, BANDIT.env, split.tasks, jr.key(0), LANES)
+    carry, log = jit.chunk(learner, BANDIT.env, split.tasks, start, jr.key(1), updates)
     return carry.agent.network, log.metrics
 
 
@@ -68,3 +69,9 @@ def test_the_memory_learns_to_tell_the_arms() -> None:
 def test_a_suite_without_a_privileged_view_is_refused() -> None:
     with pytest.raises(UsageError, match="task_inference"):
         ActorCritic(jr.key(0), Spec(Box((2,)), Discrete(2), 9), NETWORK)
+
+
+@pytest.mark.parametrize("name", ["a2c", "reinforce", "trpo"])
+def test_learners_that_would_leave_the_head_as_it_is_refuse_it(name: str) -> None:
+    with pytest.raises(UsageError, match="ppo and rl2 do"):
+        agent(name, BANDIT.env.spec, network=NETWORK)

@@ -11,6 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from headstart.errors import UsageError
 from headstart.nets.actor_critic import ActorCritic, Features, NetworkConfig
 from headstart.ops.distributions import Distribution
 from headstart.ops.normalise import Moments
@@ -70,6 +71,16 @@ def memory(spec: Spec, config: NetworkConfig) -> Callable[[int], Memory]:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
     return empty
+
+
+def refuse_inference(config: NetworkConfig, who: str) -> None:
+    """Refuse a head that this learner would leave as it is.
+
+    Raises:
+      UsageError: if the network has `task_inference`.
+    """
+    if config.task_inference:
+        raise UsageError(f"{who} does not learn task_inference, ppo and rl2 do; leave it off.")
 
 
 def act(

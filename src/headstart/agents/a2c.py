@@ -60,6 +60,7 @@ class A2CConfig:
 
 def a2c(spec: Spec, config: A2CConfig) -> Agent:
     """A2C for any observation and action space, feed-forward or recurrent."""
+    pg.refuse_inference(config.network, "a2c")
     rmsprop = optax.chain(
         optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_rms(config.rms_decay, eps=1e-5)
     )

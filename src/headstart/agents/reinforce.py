@@ -57,6 +57,7 @@ class ReinforceConfig:
 
 def reinforce(spec: Spec, config: ReinforceConfig) -> Agent:
     """REINFORCE for any observation and action space, feed-forward or recurrent."""
+    pg.refuse_inference(config.network, "reinforce")
     adam = pg.optimiser(config.max_grad_norm)
 
     def init(key: PRNGKeyArray) -> pg.LearnerState:

@@ -90,6 +90,7 @@ class TRPOMemory(NamedTuple):
 
 def trpo(spec: Spec, config: TRPOConfig) -> Agent:
     """TRPO for any observation and action space."""
+    pg.refuse_inference(config.network, "trpo")
     adam = pg.optimiser(config.max_grad_norm)
     one_head = dataclasses.replace(config.network, shared=True)  # for which one torso is enough
     policy_shape = dataclasses.replace(one_head, critic=(), privileged=False)

@@ -170,7 +170,8 @@ class Maze:
         here = task.distance[y, x].astype(jnp.int32)
         nearer = partial(_nearer, task, x, y, here)
         way = jnp.stack([nearer(1, 0) - nearer(-1, 0), nearer(0, 1) - nearer(0, -1)])
-        place, goal = jnp.concatenate([state.position, _centre(task.target)]) / n, _centre(task.target)
+        goal = _centre(task.target)
+        place = jnp.concatenate([state.position, goal]) / n
         aim = jnp.where(here > 0, jnp.floor(state.position) + 0.5 + way, goal) - state.position
         c, s = _direction(state.heading)
         eyes = jnp.stack([c * aim[0] + s * aim[1], c * aim[1] - s * aim[0]])

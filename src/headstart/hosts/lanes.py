@@ -164,7 +164,7 @@ class WorkerLanes:
 
     def _draw(self, which: Bool[np.ndarray, " N"]) -> None:
         """Put down what comes next in some lanes, where that is not left to their workers."""
-        if self._chances is not None:
+        if self._chances is not None and which.any():
             self._block["next"][which] = self._random.choice(self._m, int(which.sum()), p=self._chances)
 
     def step(self, action: np.ndarray) -> TimeStep:

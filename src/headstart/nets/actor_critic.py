@@ -65,13 +65,18 @@ def _head_size(spec: Spec) -> int:
             return math.prod(shape)
 
 
+def _view(privileged: PyTree) -> PyTree:
+    """What only training may see, without what foresight adds; of a spec, its spaces."""
+    return privileged.view if isinstance(privileged, Foresight) else privileged
+
+
 def _inferred(spec: Spec) -> tuple[Space, ...]:
     """The spaces of the privileged view.
 
     Raises:
       UsageError: if the environment offers none.
     """
-    view = spec.privileged.view if isinstance(spec.privileged, Foresight) else spec.privileged
+    view = _view(spec.privileged)
     if view is None:
         raise UsageError(
             "task_inference learns to tell an environment's privileged view, and this suite offers none; leave it off."
@@ -114,8 +119,7 @@ class ActorCritic(eqx.Module):
                 k_critic, spec.obs, config.torso, config.activation, config.vision
             )
         self.foresight = config.privileged and isinstance(spec.privileged, Foresight)
-        view = spec.privileged.view if self.foresight else spec.privileged
-        self.privileged = tuple(jax.tree.leaves(view)) if config.privileged else ()
+        self.privileged = tuple(jax.tree.leaves(_view(spec.privileged))) if config.privileged else ()
         seen = size + torsos.flat_size(self.privileged)
         own = "relu" if recurrent else config.activation
         self.actor_mlp = torsos.MLP(k_actor, size, config.actor, own)
@@ -180,7 +184,7 @@ class ActorCritic(eqx.Module):
                 x = jnp.concatenate([x, torsos.flatten(self.privileged, seen)])
             return self.value_head(self.critic_mlp(x))[0]
 
-        seen = privileged.view if self.foresight else privileged if self.privileged else None
+        seen = _view(privileged) if self.privileged else None
         for _ in shape:
             one = jax.vmap(one)
         return one(features.critic, seen)
@@ -193,6 +197,6 @@ class ActorCritic(eqx.Module):
         def one(x: Array, view: PyTree) -> Array:
             return 0.5 * ((torsos.flatten(spaces, view) - head(x)) ** 2).mean()
 
-        for _ in features.critic.shape[:-1]:
+        for _ in features.actor.shape[:-1]:
             one = jax.vmap(one)
-        return one(features.critic, privileged.view if isinstance(privileged, Foresight) else privileged)
+        return one(features.actor, _view(privileged))
