@@ -30,8 +30,9 @@ CHUNK = 4096
 
 
 def walk(who: Any, env: Any, tasks: MazeTask, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Steps of both episodes `[M, 2]`, and how many different cells each was in."""
+    """Steps of both episodes `[M, 2]`, and how many different cells each was in: the trials that `evaluate` scores."""
     m, n = tasks.start.shape[0], env.env.size
+    k_reset, k_steps = jr.split(jr.fold_in(key, 0))  # as loops.evaluate derives them
 
     def one(carry: Any, key: jax.Array) -> tuple[Any, None]:
         memory, play, timestep, alive, length, been = carry
@@ -44,10 +45,10 @@ def walk(who: Any, env: Any, tasks: MazeTask, key: jax.Array) -> tuple[jax.Array
         play, timestep = lanes.step(env, tasks, play, action, k_env, pinned=True)
         return (memory, play, timestep, alive & ~timestep.first, length, been), None
 
-    play, timestep = lanes.reset(env, tasks, key, m, pinned=True)
+    play, timestep = lanes.reset(env, tasks, k_reset, m, pinned=True)
     blank = (jnp.ones(m, bool), jnp.zeros((m, 2), jnp.int32), jnp.zeros((m, 2, n, n), bool))
     carry = (who.agent.memory(m), play, timestep, *blank)
-    (*_, length, been), _ = jax.lax.scan(one, carry, jr.split(key, env.spec.steps))
+    (*_, length, been), _ = jax.lax.scan(one, carry, jr.split(k_steps, env.spec.steps))
     return length, been.sum((2, 3))
 
 
@@ -119,7 +120,7 @@ def main() -> None:
     found = {
         "prior": args.prior,
         "tasks": args.tasks,
-        "all": shares(length, strayed | ~strayed),
+        "all": shares(length, np.ones_like(strayed)),
         "first_strayed": shares(length, strayed),
         "first_went_straight": shares(length, ~strayed),
         "exact": {
