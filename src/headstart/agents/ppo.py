@@ -13,7 +13,7 @@ Deviates from the paper: no value clipping; advantages standardised per minibatc
 global norm; the value's target may be standardised by running moments. Minibatches of a recurrent network are
 whole lanes, so that back-propagation runs through the whole rollout; a feed-forward network sees single
 steps, drawn afresh each epoch. RL² trained with TRPO; here it is PPO, and its critic may be shown the task's
-parameters (`privileged`).
+parameters (`privileged`), which a head may learn to tell (`task_inference`).
 """
 
 from dataclasses import dataclass, field
