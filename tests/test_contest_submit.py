@@ -3,8 +3,10 @@
 import functools
 import random
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -48,7 +50,8 @@ def wire(store: Store, monkeypatch: pytest.MonkeyPatch) -> Forgetful:
     made = Forgetful(store)
     monkeypatch.setenv("HEADSTART_TOKEN", store.users.new_token(store.users.add("Ada")))
     monkeypatch.setattr(remote, "Remote", functools.partial(remote.Remote, transport=made))
-    monkeypatch.setattr("headstart.contest.remote.time.sleep", lambda _: None)
+    clock = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
+    monkeypatch.setattr("headstart.contest.remote.time", clock)
     return made
 
 
