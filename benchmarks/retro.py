@@ -57,8 +57,15 @@ def configs(budget: int, lanes: int) -> dict[str, Any]:
     other: what the next hundred decisions pay is less than 80 points.
     """
     rainbow = {
-        **{"warm_up": 1600, "steps_per_update": 4, "target_updates": 256, "capacity": budget, "lr": 2.5e-4},
-        **{"n_step": 10, "gamma": 0.98, "v_min": -2.0, "v_max": 80.0},
+        "warm_up": 1600,
+        "steps_per_update": 4,
+        "target_updates": 256,
+        "capacity": budget,
+        "lr": 2.5e-4,
+        "n_step": 10,
+        "gamma": 0.98,
+        "v_min": -2.0,
+        "v_max": 80.0,
     }
     return {
         "jerk": hs.configure("jerk", total_steps=budget),
