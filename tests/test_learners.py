@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from headstart.agents import agent
+from headstart.agents import agent, ppo
+from headstart.agents._policy_gradient import Aids
 from headstart.agents.actor_critic import BOXES, box
 from headstart.agents.trpo import TRPOConfig, TRPOState, line_search, natural_step
 from headstart.envs.cartpole import CartPole, standard
@@ -458,3 +459,16 @@ def test_the_actor_critic_balances_the_pole() -> None:
 def test_the_actor_critic_plays_cart_pole_only(spec: Spec) -> None:
     with pytest.raises(UsageError, match="cart-pole only"):
         agent("actor-critic", spec)
+
+
+def test_the_entropy_bonus_falls_with_the_step_size_or_sooner() -> None:
+    def rates(steps: int, **settings: Any) -> tuple[float, float]:
+        config = ppo.PPOConfig(lr=1.0, entropy_bonus=1.0, **settings)
+        found = ppo._rates(config, Aids(), jnp.int32(steps), jnp.int32(steps))
+        return float(found.lr), float(found.entropy_bonus)
+
+    assert rates(500) == (1.0, 1.0)
+    assert rates(500, anneal_steps=1000) == (0.5, 0.5)
+    assert rates(125, anneal_steps=1000, entropy_steps=250) == (0.875, 0.5)
+    assert rates(500, anneal_steps=1000, entropy_steps=250, anneal_to=0.25) == (0.625, 0.25)
+    assert rates(125, entropy_steps=250) == (1.0, 0.5)

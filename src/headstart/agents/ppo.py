@@ -52,6 +52,8 @@ class PPOConfig:
     """environment steps over which step size and entropy bonus fall linearly to `anneal_to`; 0 keeps them"""
     anneal_to: float = 0.0
     """the share of the step size and entropy bonus left at the end of annealing"""
+    entropy_steps: int = 0
+    """environment steps over which the entropy bonus falls, where it is to fall sooner; 0: with the step size"""
     max_grad_norm: float = 0.5
     """global norm to which gradients are clipped"""
     gamma: float = 0.99
@@ -164,7 +166,8 @@ def _rates(config: PPOConfig, aids: pg.Aids, steps: Int[Array, ""], count: Int[A
     if aids.warm_up_steps:
         lr = lr * pg.warmed(count, aids.warm_up_steps)
     kickstart = aids.kickstart * pg.annealed(steps, aids.kickstart_steps, 0.0)
-    return Rates(lr, config.entropy_bonus * left, kickstart)
+    explore = pg.annealed(steps, config.entropy_steps or config.anneal_steps, config.anneal_to)
+    return Rates(lr, config.entropy_bonus * explore, kickstart)
 
 
 def _orders(key: PRNGKeyArray, epochs: int, n: int) -> Int[Array, "epochs n"]:
