@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from headstart.errors import UsageError
 from headstart.nets import memories
 from headstart.nets.actor_critic import ActorCritic, NetworkConfig
 from headstart.nets.torsos import Torso
@@ -244,3 +245,11 @@ def test_fast_weights_hold_apart_what_was_seen_in_different_places() -> None:
         if t:  # what is seen now followed from where one was
             known[visits[t - 1]] = np.tanh(value_t)
         assert_allclose(y[0], known[place], atol=1e-5)
+
+
+@pytest.mark.parametrize("given", [{"memory_slots": 24}, {"memory_context": 8}])
+@pytest.mark.parametrize("memory", ["none", "gru", "linear"])
+def test_what_fast_weights_alone_have_is_refused_elsewhere(memory: Any, given: dict[str, int]) -> None:
+    assert NetworkConfig(memory="fast", **given)
+    with pytest.raises(UsageError, match=f"the memory is {memory}; set memory to fast"):
+        NetworkConfig(memory=memory, **given)

@@ -1,6 +1,7 @@
 """The network of the policy-gradient family: a torso, perhaps a memory, a policy head and a value head."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +48,13 @@ class NetworkConfig:
     task_inference: bool = False
     """whether a head learns to tell what only training may see from what is remembered (Humplik et al. 2019)"""
 
+    def __post_init__(self) -> None:
+        if self.memory != "fast" and (self.memory_context or self.memory_slots != NetworkConfig.memory_slots):
+            raise UsageError(
+                f"memory_slots and memory_context are those of fast weights, and the memory is {self.memory}; set memory to "
+                "fast, or leave them out."
+            )
+
 
 class Features(eqx.Module):
     """What the heads read; the same array twice where actor and critic share."""
@@ -82,6 +90,13 @@ def _inferred(spec: Spec) -> tuple[Space, ...]:
             "task_inference learns to tell an environment's privileged view, and this suite offers none; leave it off."
         )
     return tuple(jax.tree.leaves(view))
+
+
+def _mapped(one: Callable[[Array, PyTree], Array], axes: int) -> Callable[[Array, PyTree], Array]:
+    """A function of single vectors, for so many leading axes."""
+    for _ in range(axes):
+        one = jax.vmap(one)
+    return one
 
 
 class ActorCritic(eqx.Module):
@@ -177,7 +192,6 @@ class ActorCritic(eqx.Module):
 
         With foresight it is only what is to be added to the ceiling.
         """
-        shape = features.critic.shape[:-1]
 
         def one(x: Array, seen: PyTree) -> Array:
             if self.privileged:
@@ -185,9 +199,7 @@ class ActorCritic(eqx.Module):
             return self.value_head(self.critic_mlp(x))[0]
 
         seen = _view(privileged) if self.privileged else None
-        for _ in shape:
-            one = jax.vmap(one)
-        return one(features.critic, seen)
+        return _mapped(one, features.critic.ndim - 1)(features.critic, seen)
 
     def inference_error(self, features: Features, privileged: PyTree) -> Float[Array, "*b"]:
         """½ |view - W features|² per number of the privileged view, for any leading axes; needs `task_inference`."""
@@ -197,6 +209,4 @@ class ActorCritic(eqx.Module):
         def one(x: Array, view: PyTree) -> Array:
             return 0.5 * ((torsos.flatten(spaces, view) - head(x)) ** 2).mean()
 
-        for _ in features.actor.shape[:-1]:
-            one = jax.vmap(one)
-        return one(features.actor, _view(privileged))
+        return _mapped(one, features.actor.ndim - 1)(features.actor, _view(privileged))
