@@ -52,7 +52,12 @@ def compared(row: str, found: list[results.Result], plain: list[results.Result])
     pairs = [(one, stored[one.facts["task"], one.seed]) for one in found]
     scores = np.array([one.scores[0] for one, _ in pairs])
     gain = scores - np.array([score for _, score in pairs])
-    about = {"row": row, "beside": ROWS[row][0], "runs": len(pairs), "score": float(scores.mean())}
+    about: dict[str, Any] = {
+        "row": row,
+        "beside": ROWS[row][0],
+        "runs": len(pairs),
+        "score": float(scores.mean()),
+    }
     about |= {"gain": float(gain.mean()), "gain_se": float(gain.std(ddof=1) / np.sqrt(gain.size))}
     about["levels"] = [
         {"level": one.facts["task"], "seed": one.seed, "score": one.scores[0], "without": score}

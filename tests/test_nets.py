@@ -253,3 +253,9 @@ def test_what_fast_weights_alone_have_is_refused_elsewhere(memory: Any, given: d
     assert NetworkConfig(memory="fast", **given)
     with pytest.raises(UsageError, match=f"the memory is {memory}; set memory to fast"):
         NetworkConfig(memory=memory, **given)
+
+
+def test_a_linear_recurrence_begins_with_its_output_gate_open() -> None:
+    cell = memories.make_cell("linear", jr.key(0), IN, SIZE)
+    memory, y = memories.unroll(cell, memories.start(cell, N), X, FIRST, parallel=False)
+    assert_allclose(y[-1], memory, rtol=1e-6)

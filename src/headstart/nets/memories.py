@@ -94,13 +94,18 @@ class LSTM(eqx.Module):
         return (h, c), h
 
 
+SILU_ONE = 1.2784645
+"""where silu is 1"""
+
+
 class LinearRecurrence(eqx.Module):
     """A real-valued gated diagonal recurrence (minGRU, Feng et al. 2024, arXiv:2410.01201), gated on output.
 
         z = σ(W_z x + b)     h' = (1 - z) ⊙ h + z ⊙ W_c x     y = h' ⊙ silu(W_o x)
 
     The gates do not see h, so a whole trajectory is one associative scan over pairs (a, b) : h ↦ a h + b. The biases of z
-    spread the time constants from 2 to 256 steps.
+    spread the time constants from 2 to 256 steps. The output gate begins open, at 1 for every x: what is remembered is
+    read alike whatever was seen last.
     """
 
     input: Float[Array, "h3 i"]
@@ -108,9 +113,10 @@ class LinearRecurrence(eqx.Module):
     size: int = eqx.field(static=True)
 
     def __init__(self, key: PRNGKeyArray, i: int, size: int) -> None:
-        self.input = _gates(key, i, size, 3)
+        self.input = _gates(key, i, size, 3).at[2 * size :].set(0.0)
         rate = 2.0 ** -jnp.linspace(1.0, 8.0, size)
-        self.bias = jnp.zeros(3 * size).at[:size].set(jnp.log(rate) - jnp.log1p(-rate))
+        bias_z = jnp.log(rate) - jnp.log1p(-rate)
+        self.bias = jnp.concatenate([bias_z, jnp.zeros(size), jnp.full(size, SILU_ONE)])
         self.size = size
 
     def start(self) -> Memory:
