@@ -27,7 +27,7 @@ PARTS = ((0, 5), (5, 20), (20, 50), (50, 100))
 OUT = Path(__file__).parent / "results" / "bandit_memory.json"
 
 
-def told(prior: Prior, means: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def told(prior: Prior, tasks: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Before every pull what the head reads `[pulls, tasks, arms]`; the arms pulled, and what they paid."""
     suite = suites.suite(prior.suite)
     agent, network = prior.build(suite), prior.state.network
@@ -37,12 +37,12 @@ def told(prior: Prior, means: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         k_act, k_env = jr.split(key)
         _, features = network.step(memory, timestep.obs, timestep.first)
         memory, arm, _ = agent.act(prior.state, memory, timestep, k_act)
-        play, timestep = lanes.step(suite.env, means, play, arm, k_env, pinned=True)
-        read = jax.vmap(network.task_head)(features.actor)[:, : means.mean.shape[1]]
+        play, timestep = lanes.step(suite.env, tasks, play, arm, k_env, pinned=True)
+        read = jax.vmap(network.task_head)(features.actor)[:, : tasks.mean.shape[1]]
         return (play, timestep, memory), (read, arm, timestep.reward)
 
     def play(key: Any) -> Any:
-        state, timestep = lanes.reset(suite.env, means, key, TASKS, pinned=True)
+        state, timestep = lanes.reset(suite.env, tasks, key, TASKS, pinned=True)
         keys = jr.split(key, suite.env.spec.steps)
         return jax.lax.scan(one, (state, timestep, agent.memory(TASKS)), keys)[1]
 

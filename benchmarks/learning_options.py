@@ -16,25 +16,26 @@ from typing import Any
 import numpy as np
 
 import headstart as hs
+from benchmarks.gotta_learn_fast import COLLECTED, CONFIGS, TRAIN_STEPS
 from headstart import agents, results
 from headstart.protocol.transfer import Watch
 
 OUT = Path(__file__).parent / "results" / "learning_options.json"
-PLAIN = Path(__file__).parent / "results" / "gotta_learn_fast.json"
 
-# row: the contender, its settings, the steps of joint training, whether lanes are pinned
-ROWS: dict[str, tuple[str, dict[str, Any], int, bool]] = {
-    "ppo-backtracking": ("ppo-retro", {"backtracking": True}, 1, False),
-    "rainbow-backtracking": ("rainbow", {"backtracking": True}, 1, False),
-    "ppo-joint-pinned": ("ppo-retro-joint", {}, 12_000_000, True),
+# row: the contender, what is changed of its settings, whether lanes are pinned
+ROWS: dict[str, tuple[str, dict[str, Any], bool]] = {
+    "ppo-backtracking": ("ppo-retro", {"backtracking": True}, False),
+    "rainbow-backtracking": ("rainbow", {"backtracking": True}, False),
+    "ppo-joint-pinned": ("ppo-retro-joint", {}, True),
 }
-PRESETS = {"ppo-retro": "ppo-retro", "ppo-retro-joint": "ppo-retro", "rainbow": "rainbow-frugal"}
 
 
 def play(row: str, seeds: int, run: Path) -> list[results.Result]:
     """The runs of a row: those that the folder lacks are played."""
-    who, changes, steps, pinned = ROWS[row]
-    config = dataclasses.replace(agents.configure(PRESETS[who]), **changes)
+    who, changes, pinned = ROWS[row]
+    learner = who.partition("-joint")[0]
+    config = dataclasses.replace(CONFIGS.get(learner) or agents.configure(learner), **changes)
+    steps = TRAIN_STEPS[learner]
     options = hs.TransferOptions(
         "platformer", (who,), seeds=seeds, train_steps=steps, train_lanes=48, pinned=pinned, run=run / row
     )
@@ -42,7 +43,6 @@ def play(row: str, seeds: int, run: Path) -> list[results.Result]:
         lambda name, now: print(f"{name} {now.steps:,} steps, return {now.episode_return:.0f}", flush=True),
         lambda found: print(row, found.facts["task"], found.seed, found.scores, flush=True),
     )
-    learner = who.partition("-joint")[0]
     return hs.transfer(options, watch, "python -m benchmarks.learning_options", {learner: config})
 
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     args = parser.parse_args()
-    plain = results.load_all(PLAIN)
+    plain = results.load_all(COLLECTED)
     rows: dict[str, Any] = {row["row"]: row for row in json.loads(OUT.read_text())} if OUT.exists() else {}
     for name in args.rows:
         rows[name] = compared(name, play(name, args.seeds, args.run), plain)
